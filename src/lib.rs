@@ -1,0 +1,8 @@
+//! leindex-engine
+pub mod counters;
+pub mod error;
+pub mod limits;
+pub mod record;
+#[doc(hidden)]
+pub mod text;
+mod store;

@@ -1,0 +1,46 @@
+//! Every bound of the engine in one place, with the arithmetic behind it.
+
+use std::time::Duration;
+
+/// Files in one database batch by default: all of a batch is published, or none of it.
+pub const BATCH_FILES: usize = 100;
+/// Files of one directory that are handed to another shard as one piece of work.
+pub const CHUNK_FILES: usize = 128;
+/// A file larger than this is counted as too large by default. The largest file of linux-6.1 has 23 MB.
+pub const FILE_BYTES_DEFAULT: u64 = 64 << 20;
+/// The tokenizer addresses a file with 32 bits.
+pub const FILE_BYTES_MAX: u64 = (4 << 30) - 65_536;
+/// Content bytes in flight between readers and shards, in all: back-pressure on the readers.
+pub const HANDOVER_BYTES: usize = 48 << 20;
+/// Batches in the channel to the commit thread: 64 x 100 files x ~150 bytes is about 1 MB.
+pub const COMMIT_CHANNEL: usize = 64;
+/// Memory of one shard's inverter at which it writes its segment out. Two shards stay below 320 MB together, which
+/// leaves room under 500 MB for buffers, the serializers and the allocator.
+pub const INVERTER_BYTES: usize = 150 << 20;
+/// A shard's segment is published when it is this old: what a kill can cost.
+pub const CHECKPOINT: Duration = Duration::from_secs(5);
+/// Readers beyond the core count that a run may start when reads miss the cache, a core.
+pub const READERS_PER_CORE: usize = 8;
+/// Attempts at one batch after the first, with [`RETRY_PAUSE`] doubling between them.
+pub const RETRIES: u32 = 3;
+/// Pause before the first retry of a failed batch.
+pub const RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// Skips that a report lists; all of them are counted.
+pub const SKIPS_LISTED: usize = 1000;
+/// Segments that are allowed to pile up before small ones are merged.
+pub const SEGMENTS_MAX: usize = 12;
+/// A modification time this close to the time of the stat may hide a later change within one clock tick (ext4 stamps
+/// files with the kernel's coarse clock: 4 ms at 250 Hz, 10 ms at 100 Hz).
+pub const RACY: Duration = Duration::from_millis(12);
+/// Virtual size of the LMDB map: address space, not memory or disk. Halved until the system grants it.
+pub const MAP_BYTES: usize = if cfg!(target_pointer_width = "64") { 64 << 30 } else { 1 << 30 };
+/// Longest file name that fits an LMDB key behind the parent's id (511 bytes less 4).
+pub const NAME_BYTES_MAX: usize = 507;
+/// Depth of directories that a walk follows.
+pub const DEPTH_MAX: usize = 4096;
+/// Read transactions that may be open on one index, over all processes.
+pub const READERS_MAX: u32 = 1024;
+
+const _: () = assert!(BATCH_FILES > 0 && CHUNK_FILES > 0);
+const _: () = assert!(FILE_BYTES_DEFAULT <= FILE_BYTES_MAX);
+const _: () = assert!(FILE_BYTES_MAX < u32::MAX as u64);

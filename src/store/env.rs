@@ -1,0 +1,241 @@
+//! Opens the LMDB environment. One of the few modules that may use `unsafe`: opening and resizing a memory map.
+#![allow(unsafe_code)]
+
+use crate::error::StoreError;
+use crate::limits::{MAP_BYTES, READERS_MAX};
+use heed::types::Bytes;
+use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The smallest map that is tried when address space is limited.
+const MAP_BYTES_MIN: usize = 64 << 20;
+/// How long growing the map waits for the readers of this process.
+const RESIZE_PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) type Table = Database<'static, Bytes, Bytes>;
+
+/// Names of the tables, in the order of the fields of [`Tables`].
+const TABLES: [&str; 5] = ["meta", "entries", "files", "dirs", "intent"];
+
+/// The tables of the environment; `schema` says what is in them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tables {
+    pub(crate) meta: Table,
+    pub(crate) entries: Table,
+    pub(crate) files: Table,
+    pub(crate) dirs: Table,
+    pub(crate) intent: Table,
+}
+
+/// The environment and its tables. Cheap to clone; one environment a directory and process.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    env: Env<WithoutTls>,
+    tables: Tables,
+    readers: Arc<ReaderGate>,
+}
+
+/// Counts the transactions of this process, because LMDB must not be resized while there is one.
+#[derive(Debug, Default)]
+struct ReaderGate {
+    open: Mutex<usize>,
+    closed_one: Condvar,
+}
+
+/// A read transaction that counts in the gate until it is dropped.
+pub(crate) struct ReadTxn {
+    // Dropped before the ticket is: fields drop in the order of their declaration.
+    txn: RoTxn<'static, WithoutTls>,
+    _ticket: Ticket,
+}
+
+impl std::ops::Deref for ReadTxn {
+    type Target = RoTxn<'static, WithoutTls>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.txn
+    }
+}
+
+struct Ticket(Arc<ReaderGate>);
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        *self.0.open.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.closed_one.notify_all();
+    }
+}
+
+impl Store {
+    /// Opens the environment in `path`, creating it (and the directory) when it is not there.
+    pub(crate) fn open(path: &Path) -> Result<Store, StoreError> {
+        Self::open_sized(path, MAP_BYTES)
+    }
+
+    /// As [`Store::open`], with a map of `bytes` at most.
+    pub(crate) fn open_sized(path: &Path, bytes: usize) -> Result<Store, StoreError> {
+        std::fs::create_dir_all(path)?;
+        let env = open_env(path, bytes)?;
+        if let Ok(stale @ 1..) = env.clear_stale_readers() {
+            tracing::debug!(stale, "cleared reader slots of processes that died");
+        }
+        let tables = match open_tables(&env)? {
+            Some(tables) => tables,
+            None => create_tables(&env)?,
+        };
+        Ok(Store { env, tables, readers: Arc::default() })
+    }
+
+    pub(crate) fn tables(&self) -> Tables {
+        self.tables
+    }
+
+    /// Begins a read transaction. It sees one published state for as long as it lives.
+    pub(crate) fn read(&self) -> Result<ReadTxn, StoreError> {
+        let ticket = {
+            let mut open = self.readers.open.lock().unwrap_or_else(PoisonError::into_inner);
+            *open += 1;
+            Ticket(Arc::clone(&self.readers))
+        };
+        Ok(ReadTxn { txn: self.env.clone().static_read_txn()?, _ticket: ticket })
+    }
+
+    /// Runs `body` in a write transaction and commits it durably; an error aborts it. When the map is full it is
+    /// doubled, and `body` runs again.
+    pub(crate) fn write<T>(
+        &self,
+        mut body: impl FnMut(&Env<WithoutTls>, &mut RwTxn<'_>, Tables) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        loop {
+            let mut txn = self.env.write_txn()?;
+            let result = body(&self.env, &mut txn, self.tables).and_then(|value| {
+                txn.commit()?;
+                Ok(value)
+            });
+            match result {
+                Err(StoreError::Lmdb(heed::Error::Mdb(heed::MdbError::MapFull))) => self.grow()?,
+                result => return result,
+            }
+        }
+    }
+
+    /// Bytes that the environment takes on disk.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.env.real_disk_size().unwrap_or(0)
+    }
+
+    fn grow(&self) -> Result<(), StoreError> {
+        let deadline = Instant::now() + RESIZE_PATIENCE;
+        let mut open = self.readers.open.lock().unwrap_or_else(PoisonError::into_inner);
+        while *open > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let why = format!("the metadata map is full and {open} snapshots of this process keep it from growing");
+                return Err(StoreError::Io(std::io::Error::other(why)));
+            }
+            open = self.readers.closed_one.wait_timeout(open, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let bytes = self.env.info().map_size * 2;
+        tracing::info!(bytes, "growing the metadata map");
+        // SAFETY: LMDB forbids resizing while this process has a transaction open. Every read transaction of the process
+        // holds a ticket of the gate, whose lock is held here with no ticket out, so none can begin before this returns;
+        // the one writer (`commit`) is the caller and has ended its transaction. Test: `grows_when_full`.
+        unsafe { self.env.resize(bytes)? };
+        Ok(())
+    }
+}
+
+/// Opens the environment with the largest map up to `bytes` that the system grants.
+fn open_env(path: &Path, bytes: usize) -> Result<Env<WithoutTls>, StoreError> {
+    let mut bytes = bytes;
+    loop {
+        let mut options = EnvOpenOptions::new().read_txn_without_tls();
+        options.map_size(bytes).max_dbs(8).max_readers(READERS_MAX);
+        // SAFETY: the map is only undefined behaviour when the file is changed by something other than LMDB. The engine
+        // never writes it otherwise, keeps it in a directory of its own, and opens it once a process (heed refuses a
+        // second time); LMDB's own lock file coordinates processes. Test: `opens_once_a_process`.
+        match unsafe { options.open(path) } {
+            Ok(env) => return Ok(env),
+            Err(heed::Error::Io(error)) if error.raw_os_error() == Some(12) && bytes / 2 >= MAP_BYTES_MIN => bytes /= 2,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The tables, when all of them are there.
+fn open_tables(env: &Env<WithoutTls>) -> Result<Option<Tables>, StoreError> {
+    let opened = env.open_databases_and_commit(env.read_txn()?, |opener, txn| -> heed::Result<_> {
+        let mut tables = Vec::with_capacity(TABLES.len());
+        for name in TABLES {
+            match opener.open_database::<Bytes, Bytes>(txn, Some(name))? {
+                Some(table) => tables.push(table),
+                None => return Ok(CommitOrAbort::Abort(())),
+            }
+        }
+        Ok(<[_; TABLES.len()]>::try_from(tables).map_or(CommitOrAbort::Abort(()), CommitOrAbort::Commit))
+    })?;
+    Ok(opened.commit().map(Tables::from))
+}
+
+fn create_tables(env: &Env<WithoutTls>) -> Result<Tables, StoreError> {
+    let created = env.create_databases_and_commit(env.write_txn()?, |opener, txn| -> heed::Result<_> {
+        let mut create = |name| opener.create_database::<Bytes, Bytes>(txn, Some(name));
+        let [meta, entries, files, dirs, intent] = TABLES;
+        let tables = [create(meta)?, create(entries)?, create(files)?, create(dirs)?, create(intent)?];
+        Ok(CommitOrAbort::<_, std::convert::Infallible>::Commit(tables))
+    })?;
+    Ok(Tables::from(created.unwrap_commit()))
+}
+
+impl From<[Table; TABLES.len()]> for Tables {
+    fn from([meta, entries, files, dirs, intent]: [Table; TABLES.len()]) -> Self {
+        Tables { meta, entries, files, dirs, intent }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grows_when_full() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open_sized(dir.path(), 1 << 20).unwrap();
+        let value = vec![7u8; 100_000];
+        for key in 0..40u32 {
+            store.write(|_, txn, tables| Ok(tables.meta.put(txn, &key.to_be_bytes(), &value)?)).unwrap();
+        }
+        let txn = store.read().unwrap();
+        assert_eq!(store.tables().meta.len(&txn).unwrap(), 40);
+        assert!(store.env.info().map_size > 1 << 20);
+    }
+
+    #[test]
+    fn growing_waits_for_readers() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open_sized(dir.path(), 1 << 20).unwrap();
+        let txn = store.read().unwrap();
+        let writer = {
+            let store = store.clone();
+            std::thread::spawn(move || {
+                let value = vec![7u8; 3 << 20];
+                store.write(|_, txn, tables| Ok(tables.meta.put(txn, b"k", &value)?)).unwrap();
+            })
+        };
+        while store.readers.open.try_lock().is_ok_and(|open| *open != 1) {}
+        assert_eq!(store.tables().meta.get(&txn, b"k").unwrap(), None);
+        drop(txn);
+        writer.join().unwrap();
+        let txn = store.read().unwrap();
+        assert!(store.tables().meta.get(&txn, b"k").unwrap().is_some());
+    }
+
+    #[test]
+    fn opens_once_a_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let _store = Store::open(dir.path()).unwrap();
+        assert!(Store::open(dir.path()).is_err());
+    }
+}

@@ -1,0 +1,176 @@
+//! Reads one published state.
+
+use super::env::{ReadTxn, Store, Tables};
+use super::schema::{
+    Entry, FORMAT, META_FORMAT, META_PUBLISHED, META_TEXT, Published, damaged, decode_entry, decode_place,
+    decode_published, entry_key, id_key, split_entry_key, unseal,
+};
+use crate::error::StoreError;
+use crate::limits::DEPTH_MAX;
+use crate::record::{DirId, FileId, FileMeta, ROOT};
+
+/// A read transaction with the calls that the engine makes on it.
+pub(crate) struct StoreReader {
+    txn: ReadTxn,
+    tables: Tables,
+}
+
+/// One entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Child<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) entry: Entry,
+}
+
+impl StoreReader {
+    /// Begins to read what is published now.
+    pub(crate) fn begin(store: &Store) -> Result<Self, StoreError> {
+        Ok(StoreReader { txn: store.read()?, tables: store.tables() })
+    }
+
+    /// The format on disk; `None` in an environment that was just made.
+    pub(crate) fn format(&self) -> Result<Option<u32>, StoreError> {
+        let Some(value) = self.tables.meta.get(&self.txn, META_FORMAT)? else { return Ok(None) };
+        let bytes = value.first_chunk::<4>().ok_or_else(|| damaged("format", META_FORMAT))?;
+        Ok(Some(u32::from_le_bytes(*bytes)))
+    }
+
+    /// Whether the format is the one this program writes, or nothing was written yet.
+    pub(crate) fn format_is_known(&self) -> Result<bool, StoreError> {
+        Ok(self.format()?.is_none_or(|format| format == FORMAT))
+    }
+
+    /// The published generation; generation 0 when nothing was published yet.
+    pub(crate) fn published(&self) -> Result<Published, StoreError> {
+        match self.tables.meta.get(&self.txn, META_PUBLISHED)? {
+            Some(value) => decode_published(value),
+            None => Ok(Published { next_dir: ROOT + 1, next_file: 1, ..Published::default() }),
+        }
+    }
+
+    /// The list of segments of the published generation.
+    pub(crate) fn text_meta(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(value) = self.tables.meta.get(&self.txn, META_TEXT)? else { return Ok(None) };
+        Ok(Some(unseal("list of segments", META_TEXT, value)?.to_vec()))
+    }
+
+    /// Calls `each` with the entries of a directory, in order of their names.
+    pub(crate) fn for_each_child(
+        &self,
+        dir: DirId,
+        mut each: impl FnMut(Child<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for item in self.tables.entries.prefix_iter(&self.txn, &dir.to_be_bytes())? {
+            let (key, value) = item?;
+            let (_, name) = split_entry_key(key)?;
+            each(Child { name, entry: decode_entry(key, value)? })?;
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with every file of the index, in order of (directory, name).
+    pub(crate) fn for_each_file(
+        &self,
+        mut each: impl FnMut(DirId, &[u8], &FileMeta) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for item in self.tables.entries.iter(&self.txn)? {
+            let (key, value) = item?;
+            if let Entry::File(meta) = decode_entry(key, value)? {
+                let (parent, name) = split_entry_key(key)?;
+                each(parent, name, &meta)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a name in a directory stands for.
+    pub(crate) fn entry(&self, dir: DirId, name: &[u8]) -> Result<Option<Entry>, StoreError> {
+        let key = entry_key(dir, name);
+        self.tables.entries.get(&self.txn, &key)?.map(|value| decode_entry(&key, value)).transpose()
+    }
+
+    /// What a path relative to the root stands for.
+    pub(crate) fn lookup(&self, path: &[u8]) -> Result<Option<Entry>, StoreError> {
+        let mut at = Entry::Dir(ROOT);
+        for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+            let Entry::Dir(dir) = at else { return Ok(None) };
+            match self.entry(dir, name)? {
+                Some(entry) => at = entry,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(at))
+    }
+
+    /// Where a file hangs.
+    pub(crate) fn file_place(&self, id: FileId) -> Result<Option<(DirId, Vec<u8>)>, StoreError> {
+        self.place(self.tables.files, id)
+    }
+
+    /// Path of a file relative to the root; `None` for an id that is not published.
+    pub(crate) fn file_path(&self, id: FileId) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some((parent, name)) = self.file_place(id)? else { return Ok(None) };
+        let mut path = self.dir_path(parent)?;
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(&name);
+        Ok(Some(path))
+    }
+
+    /// Path of a directory relative to the root; empty for the root.
+    pub(crate) fn dir_path(&self, id: DirId) -> Result<Vec<u8>, StoreError> {
+        let mut names = Vec::new();
+        let mut at = id;
+        while at != ROOT {
+            let (parent, name) = self.place(self.tables.dirs, at)?.ok_or_else(|| damaged("directory", &id_key(at)))?;
+            names.push(name);
+            at = parent;
+            if names.len() > DEPTH_MAX {
+                return Err(damaged("directory that is its own parent", &id_key(id)));
+            }
+        }
+        names.reverse();
+        Ok(names.join(&b'/'))
+    }
+
+    fn place(&self, table: super::env::Table, id: u32) -> Result<Option<(DirId, Vec<u8>)>, StoreError> {
+        let key = id_key(id);
+        let Some(value) = table.get(&self.txn, &key)? else { return Ok(None) };
+        decode_place(&key, value).map(|(parent, name)| Some((parent, name.to_vec())))
+    }
+
+    /// Calls `each` with every file id that has a place.
+    pub(crate) fn for_each_place(
+        &self,
+        mut each: impl FnMut(FileId, DirId, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for item in self.tables.files.iter(&self.txn)? {
+            let (key, value) = item?;
+            let id = key.try_into().map(u32::from_be_bytes).map_err(|_| damaged("file id", key))?;
+            let (parent, name) = decode_place(key, value)?;
+            each(id, parent, name)?;
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with every directory id that has a place.
+    pub(crate) fn for_each_dir(
+        &self,
+        mut each: impl FnMut(DirId, DirId, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for item in self.tables.dirs.iter(&self.txn)? {
+            let (key, value) = item?;
+            let id = key.try_into().map(u32::from_be_bytes).map_err(|_| damaged("directory id", key))?;
+            let (parent, name) = decode_place(key, value)?;
+            each(id, parent, name)?;
+        }
+        Ok(())
+    }
+
+    /// Records in each table: entries, files, directories.
+    pub(crate) fn record_counts(&self) -> Result<[u64; 3], StoreError> {
+        let Tables { entries, files, dirs, .. } = self.tables;
+        Ok([entries.len(&self.txn)?, files.len(&self.txn)?, dirs.len(&self.txn)?])
+    }
+}

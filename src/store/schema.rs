@@ -1,0 +1,264 @@
+//! The bytes of keys and values. `docs/format.md` gives the same layouts as tables; a change here needs a new [`FORMAT`].
+//!
+//! Integers in keys are big-endian, so that they sort; in values little-endian. Every value ends with a CRC-32 of the
+//! key and the value before it: a record that ends up under another key is as damaged as one with a flipped bit.
+
+use crate::error::StoreError;
+use crate::record::{DirId, FileId, FileMeta, Flags};
+
+/// Version of everything on disk below the index directory.
+pub(crate) const FORMAT: u32 = 1;
+
+pub(crate) const META_FORMAT: &[u8] = b"format";
+pub(crate) const META_PUBLISHED: &[u8] = b"published";
+pub(crate) const META_TEXT: &[u8] = b"text";
+pub(crate) const META_INTENT: &[u8] = b"intent";
+
+const KIND_FILE: u8 = 0;
+const KIND_DIR: u8 = 1;
+const FILE_BYTES: usize = 41;
+const CRC_BYTES: usize = 4;
+
+/// What stands behind a name in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    File(FileMeta),
+    Dir(DirId),
+}
+
+/// The published generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) generation: u64,
+    /// The smallest file id that was never used.
+    pub(crate) next_file: FileId,
+    /// The smallest directory id that was never used.
+    pub(crate) next_dir: DirId,
+    /// Nanoseconds since the epoch.
+    pub(crate) published_ns: i64,
+    /// Whether a run has gone over the whole tree since the index was made.
+    pub(crate) complete: bool,
+}
+
+/// The key of a name in a directory.
+pub(crate) fn entry_key(parent: DirId, name: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(4 + name.len());
+    key.extend_from_slice(&parent.to_be_bytes());
+    key.extend_from_slice(name);
+    key
+}
+
+/// The parts of an entry key.
+pub(crate) fn split_entry_key(key: &[u8]) -> Result<(DirId, &[u8]), StoreError> {
+    let (parent, name) = key.split_first_chunk::<4>().ok_or_else(|| damaged("entry key", key))?;
+    Ok((DirId::from_be_bytes(*parent), name))
+}
+
+/// The key of a file or directory id.
+pub(crate) fn id_key(id: u32) -> [u8; 4] {
+    id.to_be_bytes()
+}
+
+pub(crate) fn encode_entry(key: &[u8], entry: &Entry) -> Vec<u8> {
+    let mut value = Vec::with_capacity(FILE_BYTES + CRC_BYTES);
+    match entry {
+        Entry::File(meta) => {
+            value.extend_from_slice(&[KIND_FILE, meta.flags.0, meta.encoding]);
+            put_file_meta(&mut value, meta);
+        }
+        Entry::Dir(id) => {
+            value.push(KIND_DIR);
+            value.extend_from_slice(&id.to_le_bytes());
+        }
+    }
+    seal(key, value)
+}
+
+fn put_file_meta(value: &mut Vec<u8>, meta: &FileMeta) {
+    value.extend_from_slice(&meta.language.to_le_bytes());
+    value.extend_from_slice(&meta.id.to_le_bytes());
+    value.extend_from_slice(&meta.size.to_le_bytes());
+    value.extend_from_slice(&meta.mtime_ns.to_le_bytes());
+    value.extend_from_slice(&meta.ctime_ns.to_le_bytes());
+    value.extend_from_slice(&meta.inode.to_le_bytes());
+}
+
+pub(crate) fn decode_entry(key: &[u8], value: &[u8]) -> Result<Entry, StoreError> {
+    let mut fields = Fields(unseal("entry", key, value)?);
+    let entry = match fields.take::<1>() {
+        Some([KIND_FILE]) => fields.file_meta().map(Entry::File),
+        Some([KIND_DIR]) => fields.u32().map(Entry::Dir),
+        _ => None,
+    };
+    entry.filter(|_| fields.0.is_empty()).ok_or_else(|| damaged("entry", key))
+}
+
+/// Where a file or directory hangs: parent and name, under its id.
+pub(crate) fn encode_place(key: &[u8], parent: DirId, name: &[u8]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(8 + name.len());
+    value.extend_from_slice(&parent.to_le_bytes());
+    value.extend_from_slice(name);
+    seal(key, value)
+}
+
+pub(crate) fn decode_place<'a>(key: &[u8], value: &'a [u8]) -> Result<(DirId, &'a [u8]), StoreError> {
+    let value = unseal("place", key, value)?;
+    let (parent, name) = value.split_first_chunk::<4>().ok_or_else(|| damaged("place", key))?;
+    Ok((DirId::from_le_bytes(*parent), name))
+}
+
+pub(crate) fn encode_published(published: &Published) -> Vec<u8> {
+    let mut value = Vec::with_capacity(32);
+    value.extend_from_slice(&published.generation.to_le_bytes());
+    value.extend_from_slice(&published.next_file.to_le_bytes());
+    value.extend_from_slice(&published.next_dir.to_le_bytes());
+    value.extend_from_slice(&published.published_ns.to_le_bytes());
+    value.push(u8::from(published.complete));
+    seal(META_PUBLISHED, value)
+}
+
+pub(crate) fn decode_published(value: &[u8]) -> Result<Published, StoreError> {
+    let mut fields = Fields(unseal("published generation", META_PUBLISHED, value)?);
+    let mut decode = || {
+        Some(Published {
+            generation: fields.u64()?,
+            next_file: fields.u32()?,
+            next_dir: fields.u32()?,
+            published_ns: fields.i64()?,
+            complete: fields.take::<1>()?[0] != 0,
+        })
+    };
+    decode().ok_or_else(|| damaged("published generation", META_PUBLISHED))
+}
+
+/// Appends the CRC.
+pub(crate) fn seal(key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
+    let crc = checksum(key, &value);
+    value.extend_from_slice(&crc.to_le_bytes());
+    value
+}
+
+/// Checks and removes the CRC.
+pub(crate) fn unseal<'a>(what: &str, key: &[u8], value: &'a [u8]) -> Result<&'a [u8], StoreError> {
+    let (body, crc) = value.split_last_chunk::<CRC_BYTES>().ok_or_else(|| damaged(what, key))?;
+    if u32::from_le_bytes(*crc) == checksum(key, body) { Ok(body) } else { Err(damaged(what, key)) }
+}
+
+fn checksum(key: &[u8], body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(body);
+    hasher.finalize()
+}
+
+pub(crate) fn damaged(what: &str, key: &[u8]) -> StoreError {
+    StoreError::Damaged(format!("{what} {}", key.escape_ascii()))
+}
+
+/// Takes fixed-size fields off the front.
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Fields<'a> {
+    pub(crate) fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    pub(crate) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(head)
+    }
+
+    pub(crate) fn u16(&mut self) -> Option<u16> {
+        self.take().map(u16::from_le_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    pub(crate) fn i64(&mut self) -> Option<i64> {
+        self.take().map(i64::from_le_bytes)
+    }
+
+    pub(crate) fn file_meta(&mut self) -> Option<FileMeta> {
+        let [flags, encoding] = self.take()?;
+        Some(FileMeta {
+            flags: Flags(flags),
+            encoding,
+            language: self.u16()?,
+            id: self.u32()?,
+            size: self.u64()?,
+            mtime_ns: self.i64()?,
+            ctime_ns: self.i64()?,
+            inode: self.u64()?,
+        })
+    }
+}
+
+/// As [`Fields::file_meta`] reads it.
+pub(crate) fn encode_file_meta(value: &mut Vec<u8>, meta: &FileMeta) {
+    value.extend_from_slice(&[meta.flags.0, meta.encoding]);
+    put_file_meta(value, meta);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn meta(id: u32, size: u64, times: (i64, i64), code: (u8, u8, u16)) -> FileMeta {
+        let (flags, encoding, language) = code;
+        FileMeta {
+            id,
+            size,
+            mtime_ns: times.0,
+            ctime_ns: times.1,
+            inode: size ^ 77,
+            flags: Flags(flags),
+            encoding,
+            language,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn entries_round_trip(id: u32, size: u64, times: (i64, i64), code: (u8, u8, u16), name: Vec<u8>, parent: u32) {
+            let key = entry_key(parent, &name);
+            prop_assert_eq!(split_entry_key(&key).unwrap(), (parent, &name[..]));
+            for entry in [Entry::File(meta(id, size, times, code)), Entry::Dir(id)] {
+                let value = encode_entry(&key, &entry);
+                prop_assert_eq!(decode_entry(&key, &value).unwrap(), entry);
+            }
+        }
+
+        #[test]
+        fn every_flipped_bit_is_seen(bit in 0usize..45 * 8, name in "[a-z]{1,8}") {
+            let key = entry_key(3, name.as_bytes());
+            let mut value = encode_entry(&key, &Entry::File(meta(5, 6, (7, 8), (1, 0, 2))));
+            prop_assume!(bit < value.len() * 8);
+            value[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(decode_entry(&key, &value).is_err());
+        }
+
+        #[test]
+        fn places_round_trip(id: u32, parent: u32, name: Vec<u8>) {
+            let key = id_key(id);
+            let value = encode_place(&key, parent, &name);
+            prop_assert_eq!(decode_place(&key, &value).unwrap(), (parent, &name[..]));
+            prop_assert!(decode_place(&id_key(id ^ 1), &value).is_err());
+        }
+    }
+
+    #[test]
+    fn the_published_generation_round_trips() {
+        let published = Published { generation: 9, next_file: 8, next_dir: 7, published_ns: -6, complete: true };
+        assert_eq!(decode_published(&encode_published(&published)).unwrap(), published);
+    }
+}

@@ -1,0 +1,306 @@
+//! The writes of the generation protocol. Called by `commit` only; each call is one durable transaction.
+
+use super::env::{Store, Tables};
+use super::intent::{decode_batch, encode_batch};
+use super::schema::{
+    Entry, FORMAT, META_FORMAT, META_INTENT, META_PUBLISHED, META_TEXT, Published, damaged, decode_entry,
+    decode_published, encode_entry, encode_place, encode_published, entry_key, id_key, seal, unseal,
+};
+use crate::error::StoreError;
+use crate::record::{Batch, DirId, ROOT};
+use heed::{PutFlags, RwTxn};
+
+/// What applying the batches of a generation did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Applied {
+    /// Files that are gone, those below removed directories included.
+    pub(crate) removed: u64,
+}
+
+impl Store {
+    /// Writes the format into a new environment.
+    pub(crate) fn write_format(&self) -> Result<(), StoreError> {
+        self.write(|_, txn, tables| Ok(tables.meta.put(txn, META_FORMAT, &FORMAT.to_le_bytes())?))
+    }
+
+    /// Step 1 of a publication: the intent to publish `next` with these batches. Each batch is written in a transaction
+    /// of its own within the one of the intent; `failed` is told of each failure and says whether to try again.
+    pub(crate) fn write_intent(
+        &self,
+        next: &Published,
+        batches: &[Batch],
+        mut failed: impl FnMut(u32, &StoreError) -> bool,
+    ) -> Result<(), StoreError> {
+        self.write(|env, txn, tables| {
+            tables.intent.clear(txn)?;
+            for (number, batch) in batches.iter().enumerate() {
+                let key = (number as u32).to_be_bytes();
+                let value = encode_batch(&key, batch);
+                let mut attempt = 0;
+                loop {
+                    let mut nested = env.nested_write_txn(txn)?;
+                    let result = tables.intent.put(&mut nested, &key, &value).and_then(|()| nested.commit());
+                    let Err(error) = result else { break };
+                    attempt += 1;
+                    // A full map is grown by `write`, which starts over.
+                    let full = matches!(error, heed::Error::Mdb(heed::MdbError::MapFull));
+                    let error = StoreError::from(error);
+                    if full || !failed(attempt, &error) {
+                        return Err(error);
+                    }
+                }
+            }
+            let intent = seal(META_INTENT, encode_published(next));
+            Ok(tables.meta.put(txn, META_INTENT, &intent)?)
+        })
+    }
+
+    /// The intent that was left behind, if any.
+    pub(crate) fn pending(&self) -> Result<Option<Published>, StoreError> {
+        let txn = self.read()?;
+        let Some(value) = self.tables().meta.get(&txn, META_INTENT)? else { return Ok(None) };
+        decode_published(unseal("intent", META_INTENT, value)?).map(Some)
+    }
+
+    /// Step 3, when the text index has committed: applies the intent and publishes its generation.
+    pub(crate) fn publish_intent(&self, text_meta: &[u8]) -> Result<Applied, StoreError> {
+        self.write(|_, txn, tables| {
+            let value = tables.meta.get(txn, META_INTENT)?.ok_or_else(|| damaged("intent", META_INTENT))?;
+            let mut next = decode_published(unseal("intent", META_INTENT, value)?)?;
+            next.published_ns = now_ns();
+            let mut batches = Vec::new();
+            for item in tables.intent.iter(txn)? {
+                let (key, value) = item?;
+                batches.push(decode_batch(key, value)?);
+            }
+            let applied = apply(txn, tables, &batches)?;
+            tables.meta.put(txn, META_TEXT, &seal(META_TEXT, text_meta.to_vec()))?;
+            tables.meta.put(txn, META_PUBLISHED, &encode_published(&next))?;
+            clear_intent(txn, tables)?;
+            Ok(applied)
+        })
+    }
+
+    /// Drops an intent whose text was never committed. What it would have replaced is as it was published, so the next
+    /// run finds those files changed and reads them again.
+    pub(crate) fn drop_intent(&self) -> Result<(), StoreError> {
+        self.write(|_, txn, tables| clear_intent(txn, tables))
+    }
+
+    /// Records that a whole run is published, without a new generation.
+    pub(crate) fn mark_complete(&self) -> Result<(), StoreError> {
+        self.write(|_, txn, tables| {
+            let Some(value) = tables.meta.get(txn, META_PUBLISHED)? else { return Ok(()) };
+            let published = Published { complete: true, ..decode_published(value)? };
+            Ok(tables.meta.put(txn, META_PUBLISHED, &encode_published(&published))?)
+        })
+    }
+}
+
+fn clear_intent(txn: &mut RwTxn<'_>, tables: Tables) -> Result<(), StoreError> {
+    tables.intent.clear(txn)?;
+    tables.meta.delete(txn, META_INTENT)?;
+    Ok(())
+}
+
+/// Removals come first, since a name may have turned from a directory into a file; then everything new in key order,
+/// appended where it lies behind what is there: pages stay full and nothing is searched for.
+fn apply(txn: &mut RwTxn<'_>, tables: Tables, batches: &[Batch]) -> Result<Applied, StoreError> {
+    let mut applied = Applied::default();
+    for removal in batches.iter().flat_map(|batch| &batch.removals) {
+        let key = entry_key(removal.parent, &removal.name);
+        if let Some(value) = tables.entries.get(txn, &key)? {
+            let entry = decode_entry(&key, value)?;
+            remove(txn, tables, key, entry, &mut applied)?;
+        }
+    }
+    let mut entries = Vec::new();
+    let mut dirs = Vec::new();
+    let mut files = Vec::new();
+    for batch in batches {
+        for dir in &batch.dirs {
+            entries.push((entry_key(dir.parent, &dir.name), Entry::Dir(dir.id)));
+            dirs.push((id_key(dir.id), dir.parent, &dir.name[..]));
+        }
+        for file in &batch.files {
+            entries.push((entry_key(file.parent, &file.name), Entry::File(file.meta)));
+            files.push((id_key(file.meta.id), file.parent, &file.name[..]));
+            if let Some(old) = file.replaces {
+                tables.files.delete(txn, &id_key(old))?;
+            }
+        }
+    }
+    entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    put_sorted(txn, tables.entries, entries.iter().map(|(key, entry)| (&key[..], encode_entry(key, entry))))?;
+    for (table, mut places) in [(tables.dirs, dirs), (tables.files, files)] {
+        places.sort_unstable();
+        let values = places.iter().map(|(key, parent, name)| (&key[..], encode_place(key, *parent, name)));
+        put_sorted(txn, table, values)?;
+    }
+    Ok(applied)
+}
+
+fn put_sorted<'a>(
+    txn: &mut RwTxn<'_>,
+    table: super::env::Table,
+    items: impl Iterator<Item = (&'a [u8], Vec<u8>)>,
+) -> Result<(), StoreError> {
+    let mut last = table.last(txn)?.map(|(key, _)| key.to_vec());
+    for (key, value) in items {
+        if last.as_deref().is_none_or(|last| last < key) {
+            table.put_with_flags(txn, PutFlags::APPEND, key, &value)?;
+            last = Some(key.to_vec());
+        } else {
+            table.put(txn, key, &value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes an entry and, when it is a directory, all that is below it.
+fn remove(
+    txn: &mut RwTxn<'_>,
+    tables: Tables,
+    key: Vec<u8>,
+    entry: Entry,
+    applied: &mut Applied,
+) -> Result<(), StoreError> {
+    let mut doomed = vec![(key, entry)];
+    while let Some((key, entry)) = doomed.pop() {
+        tables.entries.delete(txn, &key)?;
+        match entry {
+            Entry::File(meta) => {
+                tables.files.delete(txn, &id_key(meta.id))?;
+                applied.removed += 1;
+            }
+            Entry::Dir(dir) => {
+                for item in tables.entries.prefix_iter(txn, &dir.to_be_bytes())? {
+                    let (key, value) = item?;
+                    doomed.push((key.to_vec(), decode_entry(key, value)?));
+                }
+                tables.dirs.delete(txn, &id_key(dir))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Ids of the file versions that publishing `batches` ends: those replaced, and those removed.
+pub(crate) fn ended_versions(
+    reader: &super::read::StoreReader,
+    batches: &[Batch],
+) -> Result<Vec<u32>, StoreError> {
+    let mut ended: Vec<u32> = batches.iter().flat_map(|b| &b.files).filter_map(|file| file.replaces).collect();
+    for removal in batches.iter().flat_map(|batch| &batch.removals) {
+        match reader.entry(removal.parent, &removal.name)? {
+            Some(Entry::File(meta)) => ended.push(meta.id),
+            Some(Entry::Dir(dir)) => collect_versions(reader, dir, &mut ended)?,
+            None => {}
+        }
+    }
+    ended.sort_unstable();
+    ended.dedup();
+    Ok(ended)
+}
+
+fn collect_versions(reader: &super::read::StoreReader, dir: DirId, ended: &mut Vec<u32>) -> Result<(), StoreError> {
+    debug_assert_ne!(dir, ROOT);
+    let mut dirs = vec![dir];
+    while let Some(dir) = dirs.pop() {
+        reader.for_each_child(dir, |child| {
+            match child.entry {
+                Entry::File(meta) => ended.push(meta.id),
+                Entry::Dir(dir) => dirs.push(dir),
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn now_ns() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read::StoreReader;
+    use super::*;
+    use super::super::schema::split_entry_key;
+    use crate::record::{DirRecord, FileMeta, FileRecord, Flags, Removal};
+
+    fn file(parent: u32, name: &str, id: u32, replaces: Option<u32>) -> FileRecord {
+        let meta =
+            FileMeta { id, size: 1, mtime_ns: 0, ctime_ns: 0, inode: 0, flags: Flags::INDEXED, encoding: 0, language: 0 };
+        FileRecord { parent, name: name.into(), meta, replaces }
+    }
+
+    fn publish(store: &Store, generation: u64, batch: Batch) -> Applied {
+        let next = Published { generation, next_file: 100, next_dir: 100, ..Published::default() };
+        store.write_intent(&next, &[batch], |_, _| false).unwrap();
+        assert_eq!(store.pending().unwrap(), Some(next));
+        store.publish_intent(b"{}").unwrap()
+    }
+
+    fn paths(store: &Store) -> Vec<String> {
+        let reader = StoreReader::begin(store).unwrap();
+        let mut paths = Vec::new();
+        reader
+            .for_each_file(|_, _, meta| {
+                paths.push(String::from_utf8(reader.file_path(meta.id)?.unwrap()).unwrap());
+                Ok(())
+            })
+            .unwrap();
+        paths.sort();
+        paths
+    }
+
+    #[test]
+    fn publishes_replaces_and_removes_trees() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let first = Batch {
+            dirs: vec![
+                DirRecord { id: 2, parent: 1, name: b"sub".to_vec() },
+                DirRecord { id: 1, parent: ROOT, name: b"dir".to_vec() },
+            ],
+            files: vec![file(2, "deep", 3, None), file(ROOT, "top", 1, None), file(1, "mid", 2, None)],
+            removals: vec![],
+        };
+        publish(&store, 1, first);
+        assert_eq!(paths(&store), ["dir/mid", "dir/sub/deep", "top"]);
+        let second = Batch {
+            dirs: vec![],
+            files: vec![file(ROOT, "dir", 4, None), file(ROOT, "top", 5, Some(1))],
+            removals: vec![Removal { parent: ROOT, name: b"dir".to_vec() }],
+        };
+        let reader = StoreReader::begin(&store).unwrap();
+        assert_eq!(ended_versions(&reader, std::slice::from_ref(&second)).unwrap(), [1, 2, 3]);
+        drop(reader);
+        assert_eq!(publish(&store, 2, second), Applied { removed: 2 });
+        assert_eq!(paths(&store), ["dir", "top"]);
+        let reader = StoreReader::begin(&store).unwrap();
+        assert_eq!(reader.record_counts().unwrap(), [2, 2, 0]);
+        assert_eq!(reader.published().unwrap().generation, 2);
+        assert_eq!(store.pending().unwrap(), None);
+    }
+
+    #[test]
+    fn a_dropped_intent_leaves_what_was_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        publish(&store, 1, Batch { files: vec![file(ROOT, "a", 1, None)], ..Batch::default() });
+        let next = Published { generation: 2, ..Published::default() };
+        let batch = Batch { files: vec![file(ROOT, "b", 2, None)], ..Batch::default() };
+        store.write_intent(&next, &[batch], |_, _| false).unwrap();
+        store.drop_intent().unwrap();
+        assert_eq!(paths(&store), ["a"]);
+        assert_eq!(store.pending().unwrap(), None);
+    }
+
+    #[test]
+    fn names_must_split_into_parent_and_name() {
+        assert!(split_entry_key(b"abc").is_err());
+    }
+}

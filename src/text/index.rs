@@ -1,0 +1,181 @@
+//! Opens the tantivy index for the writer or for readers, commits segments, and keeps their number small.
+
+use super::directory::{GenerationDirectory, META, sweep};
+use super::inverter::Inverter;
+use super::schema::{Fields, schema, settings};
+use super::segment::write_segment;
+use super::vocabulary::VocabularyPlugin;
+use crate::error::StoreError;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tantivy::index::{IndexMeta, SegmentId, SegmentMeta};
+use tantivy::indexer::NoMergePolicy;
+use tantivy::{Directory, Index, IndexWriter, ReloadPolicy, Searcher, TantivyDocument};
+
+/// The least that tantivy grants a writer thread; ours never adds a document.
+const WRITER_BYTES: usize = 15 << 20;
+
+/// Makes segments for one writer; cheap to clone, one a shard.
+#[derive(Clone)]
+pub(crate) struct SegmentFactory {
+    index: Index,
+    fields: Fields,
+}
+
+impl SegmentFactory {
+    /// Writes a segment; see [`write_segment`].
+    pub(crate) fn write(&self, inverter: Inverter, file_ids: &[u32]) -> tantivy::Result<SegmentMeta> {
+        write_segment(&self.index, self.fields, inverter, file_ids)
+    }
+}
+
+/// The text index, open for writing. One exists at a time: the engine's lock sees to it.
+pub(crate) struct TextIndex {
+    index: Index,
+    fields: Fields,
+    directory: GenerationDirectory,
+    /// Made by the first commit: a run that changes nothing starts no threads of tantivy.
+    writer: Option<IndexWriter<TantivyDocument>>,
+}
+
+impl TextIndex {
+    /// Opens the index in `path` as `published` (the `meta.json` of the published generation) says, or an empty one.
+    /// Whatever else is there is put back or deleted.
+    pub(crate) fn open(path: &Path, published: Option<&[u8]>) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(path)?;
+        let directory = GenerationDirectory::for_writing(path).map_err(tantivy::TantivyError::from)?;
+        let meta = path.join(META);
+        match published {
+            Some(published) if std::fs::read(&meta).ok().as_deref() != Some(published) => {
+                directory.atomic_write(Path::new(META), published)?;
+            }
+            Some(_) => {}
+            None if meta.exists() => std::fs::remove_file(&meta)?,
+            None => {}
+        }
+        let (schema, fields) = schema();
+        let plugin = Arc::new(VocabularyPlugin::new(fields));
+        let index = Index::builder()
+            .schema(schema)
+            .settings(settings())
+            .register_plugin(plugin)
+            .open_or_create(directory.clone())?;
+        let living = index.load_metas()?.list_segment_files();
+        let swept = sweep(path, &living)?;
+        if swept > 0 {
+            tracing::debug!(swept, "deleted files that no generation uses");
+        }
+        Ok(TextIndex { index, fields, directory, writer: None })
+    }
+
+    /// A maker of segments for a shard.
+    pub(crate) fn factory(&self) -> SegmentFactory {
+        SegmentFactory { index: self.index.clone(), fields: self.fields }
+    }
+
+    /// Deletes the versions `deleted`, adds the segments `added`, and commits durably with `generation` as payload.
+    /// Returns the bytes of `meta.json`, which is what publishes the commit.
+    pub(crate) fn commit(
+        &mut self,
+        generation: u64,
+        deleted: impl Iterator<Item = u32>,
+        added: &[SegmentMeta],
+    ) -> Result<Vec<u8>, StoreError> {
+        let fields = self.fields;
+        let writer = self.writer()?;
+        // Deletes come first: they touch only what was committed before, never what is added now.
+        for id in deleted {
+            writer.delete_term(fields.id_term(id));
+        }
+        for meta in added {
+            writer.add_segment(meta.clone())?;
+        }
+        let mut commit = writer.prepare_commit()?;
+        commit.set_payload(&generation.to_string());
+        commit.commit()?;
+        self.meta_bytes()
+    }
+
+    /// Merges small segments when there are more than `most` of them. Call it between commit and publication.
+    pub(crate) fn merge(&mut self, most: usize) -> Result<Vec<u8>, StoreError> {
+        let metas = self.index.searchable_segment_metas()?;
+        if metas.len() > most {
+            let ids = merge_candidates(&metas, most);
+            self.writer()?.merge(&ids).wait()?;
+        }
+        self.meta_bytes()
+    }
+
+    /// Deletes the files that only generations before the published one used.
+    pub(crate) fn forget_old_files(&self) {
+        self.directory.delete_doomed();
+    }
+
+    fn meta_bytes(&self) -> Result<Vec<u8>, StoreError> {
+        Ok(self.directory.atomic_read(Path::new(META))?)
+    }
+
+    fn writer(&mut self) -> Result<&mut IndexWriter<TantivyDocument>, StoreError> {
+        if self.writer.is_none() {
+            let writer = self.index.writer_with_num_threads(1, WRITER_BYTES)?;
+            writer.set_merge_policy(Box::new(NoMergePolicy));
+            self.writer = Some(writer);
+        }
+        self.writer.as_mut().ok_or_else(|| StoreError::Damaged("text writer".into()))
+    }
+}
+
+/// The generation that `meta.json` in `path` was committed with; `None` when there is none that can be read.
+pub(crate) fn committed_generation(path: &Path) -> Option<(u64, Vec<u8>)> {
+    let bytes = std::fs::read(path.join(META)).ok()?;
+    let value: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+    Some((value.get("payload")?.as_str()?.parse().ok()?, bytes))
+}
+
+/// The smallest segments, so many that merging them into one leaves half of `most`: each document is then rewritten a
+/// number of times that grows with the logarithm of the index, as in tantivy's own logarithmic policy.
+fn merge_candidates(metas: &[SegmentMeta], most: usize) -> Vec<SegmentId> {
+    let mut by_size: Vec<&SegmentMeta> = metas.iter().collect();
+    by_size.sort_by_key(|meta| meta.num_docs());
+    let count = metas.len() - most / 2 + 1;
+    by_size.into_iter().take(count).map(SegmentMeta::id).collect()
+}
+
+/// One generation of the text index, open for searching.
+pub(crate) struct TextReader {
+    pub(crate) searcher: Searcher,
+    pub(crate) fields: Fields,
+    index: Index,
+}
+
+impl TextReader {
+    /// Opens the generation whose `meta.json` is `published`.
+    pub(crate) fn open(path: &Path, published: Vec<u8>) -> Result<Self, StoreError> {
+        let directory = GenerationDirectory::for_reading(path, published).map_err(tantivy::TantivyError::from)?;
+        let index = Index::open(directory)?;
+        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
+        let reader: tantivy::IndexReader = reader;
+        let (_, fields) = schema();
+        Ok(TextReader { searcher: reader.searcher(), fields, index })
+    }
+
+    /// Files of the generation whose checksum is wrong, or that are missing.
+    pub(crate) fn damaged_files(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let metas: IndexMeta = self.index.load_metas()?;
+        let mut damaged = Vec::new();
+        for file in metas.list_segment_files() {
+            // Components that a segment does not have (deletes, positions) are listed all the same.
+            match self.index.directory().validate_checksum(&file) {
+                Ok(true) => {}
+                Err(tantivy::directory::error::OpenReadError::FileDoesNotExist(_)) if is_optional(&file) => {}
+                Ok(false) | Err(_) => damaged.push(file),
+            }
+        }
+        damaged.sort();
+        Ok(damaged)
+    }
+}
+
+fn is_optional(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "temp" || extension == "del")
+}
