@@ -6,3 +6,8 @@ pub mod record;
 #[doc(hidden)]
 pub mod text;
 mod store;
+pub mod io;
+pub mod rules;
+mod shard;
+mod commit;
+pub mod query;

@@ -89,6 +89,15 @@ pub struct FileRecord {
     pub replaces: Option<FileId>,
 }
 
+/// What is gone. Carries the id, because the name may stand for something new by the time it is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// A version of a file.
+    File(FileId),
+    /// A directory and all that is below it.
+    Dir(DirId),
+}
+
 /// An entry of the last generation that is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
@@ -96,6 +105,8 @@ pub struct Removal {
     pub parent: DirId,
     /// File name.
     pub name: Vec<u8>,
+    /// What it stood for.
+    pub gone: Gone,
 }
 
 /// Which segment of which shard holds the documents of a batch. Published together with it.
@@ -114,7 +125,7 @@ pub struct Batch {
     pub dirs: Vec<DirRecord>,
     /// New and changed files.
     pub files: Vec<FileRecord>,
-    /// Entries that are gone; a directory stands for all that is below it.
+    /// Entries that are gone.
     pub removals: Vec<Removal>,
 }
 

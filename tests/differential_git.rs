@@ -255,190 +255,31 @@ fn show(decision: &Decision) -> String {
 }
 
 /// Names that patterns may stumble over.
+#[rustfmt::skip]
 const NAMES: &[&[u8]] = &[
-    b"a",
-    b"b",
-    b"ab",
-    b"abc",
-    b"aab",
-    b"c",
-    b"A",
-    b"aB",
-    b"a.o",
-    b"b.a.o",
-    b".o",
-    b"x.O",
-    b"a.",
-    b"a.b",
-    b"o",
-    b".a",
-    b"a b",
-    b"a ",
-    b" a",
-    b" ",
-    b"a\t",
-    b"a\nb",
-    b"\n",
-    b"a\r",
-    b"\r",
-    b"\x0b",
-    b"\x7f",
-    b"[a]",
-    b"[",
-    b"]",
-    b"[]",
-    b"a\\b",
-    b"\\",
-    b"\\a",
-    b"a\\",
-    b"*",
-    b"**",
-    b"a*",
-    b"?",
-    b"!a",
-    b"!",
-    b"#a",
-    b"#",
-    b"{a,b}",
-    b"(a)",
-    b"a+",
-    b"$",
-    b"^",
-    b"-",
-    b":a",
-    b"|",
-    b"~",
-    b"\xc3\xa9",
-    b"a\xc3\xa9",
-    b"\xff\xfe",
-    b"\xff",
-    b"\xf0\x9f\xa6\x80",
-    b"0",
-    b"z",
+    b"a", b"b", b"ab", b"abc", b"aab", b"c", b"A", b"aB", b"a.o", b"b.a.o", b".o", b"x.O", b"a.", b"a.b", b"o", b".a",
+    b"a b", b"a ", b" a", b" ", b"a\t", b"a\nb", b"\n", b"a\r", b"\r", b"\x0b", b"\x7f", b"[a]", b"[", b"]", b"[]",
+    b"a\\b", b"\\", b"\\a", b"a\\", b"*", b"**", b"a*", b"?", b"!a", b"!", b"#a", b"#", b"{a,b}", b"(a)", b"a+", b"$",
+    b"^", b"-", b":a", b"|", b"~", b"\xc3\xa9", b"a\xc3\xa9", b"\xff\xfe", b"\xff", b"\xf0\x9f\xa6\x80", b"0", b"z",
 ];
 
 /// Names of directories, which more paths share.
+#[rustfmt::skip]
 const DIRECTORIES: &[&[u8]] = &[
-    b"a",
-    b"b",
-    b"ab",
-    b"c",
-    b"a.o",
-    b"A",
-    b"a b",
-    b"a\nb",
-    b"[a]",
-    b"a\\b",
-    b"\xc3\xa9",
-    b"\xff",
-    b"b ",
-    b"*",
-    b"a\r",
+    b"a", b"b", b"ab", b"c", b"a.o", b"A", b"a b", b"a\nb", b"[a]", b"a\\b", b"\xc3\xa9", b"\xff", b"b ", b"*", b"a\r",
 ];
 
 /// What rules are put together from.
+#[rustfmt::skip]
 const TOKENS: &[&[u8]] = &[
-    b"a",
-    b"a",
-    b"a",
-    b"b",
-    b"b",
-    b"ab",
-    b"c",
-    b"o",
-    b".o",
-    b".o",
-    b".",
-    b"A",
-    b"B",
-    b"*",
-    b"*",
-    b"*",
-    b"*",
-    b"**",
-    b"**",
-    b"***",
-    b"/",
-    b"/",
-    b"/",
-    b"/",
-    b"**/",
-    b"**/",
-    b"/**",
-    b"/**",
-    b"/**/",
-    b"?",
-    b"[ab]",
-    b"[!a]",
-    b"[^b-]",
-    b"[]a]",
-    b"[!]a]",
-    b"[a-c]",
-    b"[c-a]",
-    b"[A-C]",
-    b"[A]",
-    b"[a-]",
-    b"[-a]",
-    b"[--0]",
-    b"[a-c-e]",
-    b"[*-/]",
-    b"[/]",
-    b"[a/b]",
-    b"[[]",
-    b"[!-~]",
-    b"[\\]]",
-    b"[a\\-c]",
-    b"[\\a-\\c]",
-    b"[\\\\]",
-    b"[[:alpha:]]",
-    b"[[:space:]]",
-    b"[[:upper:]b]",
-    b"[^[:alpha:]]",
-    b"[[:alnum:]-z]",
-    b"[[:punct:]]",
-    b"[[:foo:]]",
-    b"[[:a]",
-    b"[[:]",
-    b"[[::]]",
-    b"[a",
-    b"[",
-    b"]",
-    b"\\",
-    b"\\a",
-    b"\\A",
-    b"\\*",
-    b"\\[",
-    b"\\/",
-    b"\\\\",
-    b"\\ ",
-    b"\\!",
-    b"\\#",
-    b" ",
-    b" ",
-    b"\t",
-    b"\r",
-    b"\0",
-    b"!",
-    b"#",
-    b"{a,b}",
-    b"(a)",
-    b"+",
-    b"$",
-    b"^",
-    b"|",
-    b"-",
-    b"~",
-    b"\xc3\xa9",
-    b"[\xc3\xa9]",
-    b"[\xc3\xa0-\xc3\xbf]",
-    b"\xff",
-    b"[\x80-\xff]",
-    b"a/b",
-    b"a/**/b",
-    b"**/a",
-    b"a/**",
-    b"a**/b",
-    b"*.o",
+    b"a", b"a", b"a", b"b", b"b", b"ab", b"c", b"o", b".o", b".o", b".", b"A", b"B", b"*", b"*", b"*", b"*", b"**",
+    b"**", b"***", b"/", b"/", b"/", b"/", b"**/", b"**/", b"/**", b"/**", b"/**/", b"?", b"[ab]", b"[!a]", b"[^b-]",
+    b"[]a]", b"[!]a]", b"[a-c]", b"[c-a]", b"[A-C]", b"[A]", b"[a-]", b"[-a]", b"[--0]", b"[a-c-e]", b"[*-/]", b"[/]",
+    b"[a/b]", b"[[]", b"[!-~]", b"[\\]]", b"[a\\-c]", b"[\\a-\\c]", b"[\\\\]", b"[[:alpha:]]", b"[[:space:]]",
+    b"[[:upper:]b]", b"[^[:alpha:]]", b"[[:alnum:]-z]", b"[[:punct:]]", b"[[:foo:]]", b"[[:a]", b"[[:]", b"[[::]]",
+    b"[a", b"[", b"]", b"\\", b"\\a", b"\\A", b"\\*", b"\\[", b"\\/", b"\\\\", b"\\ ", b"\\!", b"\\#", b" ", b" ",
+    b"\t", b"\r", b"\0", b"!", b"#", b"{a,b}", b"(a)", b"+", b"$", b"^", b"|", b"-", b"~", b"\xc3\xa9", b"[\xc3\xa9]",
+    b"[\xc3\xa0-\xc3\xbf]", b"\xff", b"[\x80-\xff]", b"a/b", b"a/**/b", b"**/a", b"a/**", b"a**/b", b"*.o",
 ];
 
 fn random_tree(random: &mut Random) -> Repository {
@@ -471,7 +312,11 @@ fn random_content(random: &mut Random) -> Vec<u8> {
     if random.one_in(20) {
         content.extend_from_slice(b"\xef\xbb\xbf");
     }
-    let rules = if random.one_in(3) { 1 } else { 1 + random.below(8) };
+    let rules = match random.below(12) {
+        0 => 20 + random.below(180),
+        1..=4 => 1,
+        _ => 1 + random.below(8),
+    };
     for _ in 0..rules {
         if random.one_in(5) {
             content.push(b'!');
@@ -576,6 +421,26 @@ fn every_byte_in_every_class() {
         .collect();
     let others: Vec<Vec<u8>> = (1..=255).filter(|byte| !b"/.".contains(byte)).map(|byte| vec![byte]).collect();
     one_rule_each(&patterns, &[], &others, "classes");
+}
+
+#[test]
+fn odd_patterns_one_by_one() {
+    #[rustfmt::skip]
+    let patterns: &[&[u8]] = &[
+        b"a\t", b"a \t", b"a\t ", b"a ", b"a\\ ", b"a\\  ", b"a \\", b"a\\\\ ", b"  ", b" a", b"#a", b"\\#a", b"!a",
+        b"!!a", b"\\!a", b"a\r", b"a\r\r", b"a\0b", b"\xef\xbb\xbfa", b"\xef\xbb\xbf#a", b"/", b"//", b"///", b"!",
+        b"!/", b"/*", b"/**", b"/**/", b"a//", b"//a", b"a/**\\/b", b"/**\\/b", b"**\\/b", b"a*\\/b", b"a\\/b",
+        b"a\\/", b"\\a/b", b"a/\\**", b"a**/b", b"a**b", b"a/b**", b"a/b**/", b"?**/b", b"*/**/b", b"**/**/b",
+        b"a/***/b", b"**a/b", b"[a-c-e]", b"[a-a-e]", b"[e-a-c]", b"[]-a]", b"[!]-a]", b"[a-]", b"[--/]", b"[a-\\c]",
+        b"[[:alpha:]-e]", b"[[:digit:][:upper:]]", b"[[:ALPHA:]]", b"[[:alpha:", b"[\\", b"[a\\]", b"a[/]b", b"a[!x]b",
+    ];
+    let patterns: Vec<Vec<u8>> = patterns.iter().map(|pattern| pattern.to_vec()).collect();
+    let mut others: Vec<Vec<u8>> = NAMES.iter().map(|name| name.to_vec()).collect();
+    others.extend((b'b'..=b'f').map(|byte| vec![byte]));
+    for deep in ["a/a", "a/b", "a/bb", "a/bb/c", "a/x/b", "a/x/y/b", "ax/b", "ax/y/b", "b/b", "c/d/b", "a/**", "a/*x"] {
+        others.push(deep.as_bytes().to_vec());
+    }
+    one_rule_each(&patterns, &[b"a/b/c", b"a/c/b", b"ab/b", b"b/a/b"], &others, "odd patterns");
 }
 
 #[test]

@@ -582,6 +582,9 @@ fn a_run_that_is_no_term_needs_no_plan() {
     let limits = Limits { max_unroll: 300, ..Limits::default() };
     assert_eq!(plan("a{200}", false, &limits).plan.node_count(), 1);
     assert_eq!(plan("a{201}", false, &limits).plan, Plan::None);
+    let few = Limits { max_unroll: 2, ..Limits::default() };
+    assert_eq!(plan("_a{3}_", false, &few).to_string(), r#"prefix:"aa""#);
+    assert_eq!(plan("_a{2}_", false, &few).to_string(), r#"exact:"aa""#);
     assert_eq!(plan("a{201}_b|c", false, &limits).to_string(), r#"substring:"c""#);
     let literal = [b"ab_".as_slice(), &[b'x'; 201]].concat();
     assert_eq!(plan_literal(&literal, false, &limits).plan, Plan::None);

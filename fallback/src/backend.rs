@@ -12,7 +12,7 @@
 //! 2. **Each fetch completes exactly once**, by a call of `done` with its token: during `fetch` itself, during a later
 //!    `fetch`, or during `finish`. In any order. After `finish` nothing is in flight.
 //! 3. **A fetch never fails the worker.** A file that vanished, may not be read, became a link, a directory or a pipe,
-//!    or outgrew its limit ends with an error in its own [`Fetched`](crate::Fetched), and nothing hangs on it: files
+//!    or outgrew its limit ends with an error in its own [`Fetched`], and nothing hangs on it: files
 //!    are opened and read without waiting for a peer. Nothing panics.
 //! 4. **Content is what was there when it was read.** The first read asks for one byte more than the size that was
 //!    stat'ed. When it brings exactly that size, this was the end of the file, and it has cost one open, one read and

@@ -44,6 +44,7 @@ pub const CASES: &[Case] = &[
     Case { name: "renamed-directory", check: dirs::renamed_directory, every_setup: false },
     Case { name: "sizes", check: fetches::sizes, every_setup: true },
     Case { name: "sizes-cold", check: fetches::sizes_cold, every_setup: true },
+    Case { name: "half-cached", check: fetches::half_cached, every_setup: true },
     Case { name: "grown", check: fetches::grown, every_setup: true },
     Case { name: "shrunk", check: fetches::shrunk, every_setup: true },
     Case { name: "limits", check: fetches::limits, every_setup: true },
@@ -82,6 +83,15 @@ fn run_case(backend: &dyn Backend, case: &Case, options: WorkerOptions, dir: &Pa
     let bench = Bench { backend, case: case.name, dir: dir.to_path_buf(), options };
     (case.check)(&bench);
     fs::remove_dir_all(dir).unwrap();
+}
+
+/// An assertion says what differs and not in which case.
+impl Drop for Bench<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("BREACH: {} on {} with {:?}", self.case, self.backend.name(), self.options);
+        }
+    }
 }
 
 /// What a case works with: a backend and an empty directory.

@@ -1,5 +1,5 @@
 //! Running out of descriptors. It is alone in this file, so that it has a process of its own.
-#![cfg(unix)]
+#![cfg(all(unix, not(miri)))]
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which clippy does not take for tests")]
 
 use leindex_fallback::{Faults, FaultyBackend, ThreadBackend, conformance};

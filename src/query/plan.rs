@@ -353,7 +353,7 @@ fn plan_with(hir: &Hir, limits: &Limits, sharp: bool) -> Planned {
     Planned { plan, needs_non_ascii, folded, odd_runs }
 }
 
-/// Whether `needle`, which is not empty, occurs in `haystack`.
+/// Whether `needle` occurs in `haystack`.
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
+    needle.is_empty() || haystack.windows(needle.len()).any(|window| window == needle)
 }

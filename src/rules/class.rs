@@ -7,7 +7,14 @@ use super::Case;
 pub(super) struct ByteSet([u64; 4]);
 
 impl ByteSet {
-    const EMPTY: ByteSet = ByteSet([0; 4]);
+    pub(super) const EMPTY: ByteSet = ByteSet([0; 4]);
+    pub(super) const ALL: ByteSet = ByteSet([u64::MAX; 4]);
+
+    /// The set and `byte`.
+    pub(super) fn with(mut self, byte: u8) -> ByteSet {
+        self.insert(byte);
+        self
+    }
 
     /// Whether the set holds `byte`.
     #[inline]

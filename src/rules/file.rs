@@ -1,12 +1,17 @@
 //! One compiled rule file: its rules, filed so that a path meets only the few that can match it.
 
+use super::class::ByteSet;
 use super::glob::{Compiled, Glob, Token, compile};
 use super::parse::{lines, pattern, until_nul};
+use super::screen::{Outline, Screen};
 use super::table::{Table, hash};
 use super::{Case, Source};
 
 /// A larger file is taken to be empty, as git takes it.
 pub const RULE_FILE_BYTES_MAX: usize = 100 << 20;
+
+/// From so many rules on, the rest is screened. A screen takes six kilobytes, and most rule files are short.
+const SCREENED_RULES_MIN: usize = 6;
 
 /// The rules of one source, compiled.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub struct RuleFile {
     paths: Table,
     /// All other rules, the last one first.
     rest: Box<[usize]>,
+    /// One for every [`Screen::RULES`] of the rest; none when the rest is short.
+    screens: Box<[Box<Screen>]>,
 }
 
 #[derive(Debug)]
@@ -103,7 +110,12 @@ impl RuleFile {
         let Builder { text, rules, names, extensions, paths, mut rest } = builder;
         rest.reverse();
         let shadows = |id: usize| rules[id].glob.is_none() && !rules[id].dir_only;
+        let screens: Box<[_]> = match rest.len() {
+            ..SCREENED_RULES_MIN => Box::default(),
+            _ => rest.chunks(Screen::RULES).map(|ids| Screen::new(ids.iter().map(|&id| rules[id].outline()))).collect(),
+        };
         RuleFile {
+            screens,
             names: Table::new(names, case, shadows),
             extensions: Table::new(extensions, case, shadows),
             paths: Table::new(paths, case, shadows),
@@ -132,7 +144,14 @@ impl RuleFile {
     /// The last rule that matches, as its id.
     #[inline]
     pub(super) fn last_match(&self, candidate: &Candidate<'_>) -> Option<usize> {
-        let relative = candidate.path.strip_prefix(&self.source.base[..]).filter(|rest| !rest.is_empty())?;
+        let relative = match &self.source.base[..] {
+            // Not a prefix of no bytes: see `Case::equal`.
+            b"" => candidate.path,
+            base => candidate.path.strip_prefix(base)?,
+        };
+        if relative.is_empty() {
+            return None;
+        }
         // The id after the best match so far; 0 for none.
         let mut best = self.best(self.names.get(candidate.name_hash, candidate.name), 0, relative, candidate);
         if let Some((extension, hash)) = candidate.extension {
@@ -141,7 +160,27 @@ impl RuleFile {
         if !self.paths.is_empty() {
             best = self.best(self.paths.get(hash(relative), relative), best, relative, candidate);
         }
-        self.best(&self.rest, best, relative, candidate).checked_sub(1)
+        self.best_of_rest(best, relative, candidate).checked_sub(1)
+    }
+
+    /// As [`RuleFile::best`] among the rest.
+    #[inline]
+    fn best_of_rest(&self, best: usize, relative: &[u8], candidate: &Candidate<'_>) -> usize {
+        if self.screens.is_empty() {
+            return self.best(&self.rest, best, relative, candidate);
+        }
+        for (ids, screen) in self.rest.chunks(Screen::RULES).zip(&self.screens) {
+            if ids[0] < best {
+                break;
+            }
+            for index in screen.indexes(relative, candidate.name, candidate.is_dir) {
+                let id = self.best(&ids[index..=index], best, relative, candidate);
+                if id > best || ids[index] < best {
+                    return id;
+                }
+            }
+        }
+        best
     }
 
     /// The id after the first of `ids` (they descend) that matches, if that is beyond `best`; `best` otherwise.
@@ -165,6 +204,18 @@ impl RuleFile {
     pub(super) fn describe(&self, id: usize) -> (bool, usize, &[u8]) {
         let rule = &self.rules[id];
         (!rule.negated, rule.line, &self.text[rule.text_start..rule.text_end])
+    }
+}
+
+impl Rule {
+    /// What the bytes of a path say about this rule.
+    fn outline(&self) -> Outline {
+        let (path_first, name_first, last) = match &self.glob {
+            None => (ByteSet::ALL, ByteSet::ALL, ByteSet::ALL),
+            Some(glob) if self.name_only => (ByteSet::ALL, glob.first_bytes(), glob.last_bytes()),
+            Some(glob) => (glob.first_bytes(), glob.name_first_bytes(), glob.last_bytes()),
+        };
+        Outline { path_first, name_first, last, dir_only: self.dir_only }
     }
 }
 
@@ -225,4 +276,119 @@ fn place(glob: &Glob, name_only: bool) -> (Place, bool) {
         _ => false,
     };
     (Place::Extension(tail[dot + 1..].to_vec()), any_name && head.is_empty() && dot == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SourceKind;
+    use super::*;
+
+    fn parse(content: &[u8], case: Case) -> RuleFile {
+        let source = Source { kind: SourceKind::Gitignore, display: b".gitignore".to_vec(), base: Vec::new() };
+        RuleFile::parse(source, content, case)
+    }
+
+    /// Checks which line of `content` decides about `path`; a slash at its end makes it a directory.
+    fn check(content: &str, path: &str, expect: Option<usize>) {
+        let rules = parse(content.as_bytes(), Case::Sensitive);
+        let (name, is_dir) = path.strip_suffix('/').map_or((path, false), |name| (name, true));
+        let found = rules.last_match(&Candidate::new(name.as_bytes(), is_dir)).map(|id| rules.describe(id).1);
+        assert_eq!(found, expect, "{path} by {content:?}");
+    }
+
+    #[test]
+    fn the_last_match_decides_wherever_it_is_filed() {
+        // One rule of every place, each of which matches the path.
+        let rules = ["b.o", "*.o", "/a/b.o", "a/?.?", "*b.o", "a/*.o", "**/b.o", "a/**", "b?o"];
+        for turn in 0..rules.len() {
+            let mut turned = rules;
+            turned.rotate_left(turn);
+            for count in 1..=turned.len() {
+                check(&turned[..count].join("\n"), "a/b.o", Some(count));
+                let negated = format!("{}\n!no\n*/\n*.c/\nb.o/\n/a/b.o/", turned[..count].join("\n"));
+                check(&negated, "a/b.o", Some(count));
+                check(&negated, "a/b.o/", Some(count + 5));
+            }
+        }
+    }
+
+    #[test]
+    fn rules_for_directories_hide_none_for_files() {
+        check("a\na/", "a", Some(1));
+        check("a\na/", "a/", Some(2));
+        check("a/\na", "a/", Some(2));
+        check("*.o\n!*.o/", "x.o", Some(1));
+        check("*.o\n!*.o/", "x.o/", Some(2));
+        check("*.o\n*.tar.o\n*.o/", "x.tar.o", Some(2));
+        check("*.o\n*.tar.o\n*.o/", "x.o", Some(1));
+    }
+
+    #[test]
+    fn names_and_extensions_of_every_shape() {
+        check("*.", "a.", Some(1));
+        check("*.", "a", None);
+        check(".o", ".o", Some(1));
+        check("*.o", ".o", Some(1));
+        check("a*.o", "b.o", None);
+        check("*.a.o", "b.o", None);
+        check("a/**/b", "a/x/b", Some(1));
+        check("a**/b", "ab", Some(1));
+        check("/*.o", "a/b.o", None);
+        check("a/", "b/a/", Some(1));
+    }
+
+    #[test]
+    fn patterns_given_one_by_one_are_not_trimmed() {
+        let source = Source { kind: SourceKind::CommandLine, display: Vec::new(), base: Vec::new() };
+        let rules = RuleFile::from_patterns(source, [&b"#a"[..], b"", b"b ", b"c\0d"], Case::Sensitive);
+        assert_eq!((rules.len(), rules.source().kind), (3, SourceKind::CommandLine));
+        let describe = |path: &[u8]| rules.last_match(&Candidate::new(path, false)).map(|id| rules.describe(id));
+        assert_eq!(describe(b"#a"), Some((true, 1, &b"#a"[..])));
+        assert_eq!(describe(b"b "), Some((true, 3, &b"b "[..])));
+        assert_eq!(describe(b"c"), Some((true, 4, &b"c"[..])));
+        assert_eq!(describe(b"b"), None);
+    }
+
+    #[test]
+    fn rules_that_never_match_are_left_out() {
+        let rules = parse(b"[a\n/\n!\n\\\n[[:nope:]]\n\n# a\n//\n  \n", Case::Sensitive);
+        assert!(rules.is_empty(), "{} rules", rules.len());
+    }
+
+    #[test]
+    fn huge_files_are_read_in_linear_space() {
+        let mut content = Vec::new();
+        for line in 0..50_000 {
+            let line = match line % 5 {
+                0 => format!("packages/{line}/dist\n"),
+                1 => format!("{}{line}\n", "x".repeat(600)),
+                2 => format!("*.{line}\n"),
+                3 => format!("{}{line}/*[ab]\n", "[xy]".repeat(100)),
+                _ => format!("*{line}*\n"),
+            };
+            content.extend_from_slice(line.as_bytes());
+        }
+        assert!(content.len() > 10 << 20);
+        let rules = parse(&content, Case::Sensitive);
+        assert_eq!(rules.len(), 50_000);
+        let line = |path: &[u8]| rules.last_match(&Candidate::new(path, false)).map(|id| rules.describe(id).1);
+        assert_eq!(line(b"packages/49995/dist"), Some(49_996));
+        assert_eq!(line(b"a/b.49997"), Some(49_998));
+        assert_eq!(line(b"a49999b"), Some(50_000));
+        let of_rules = |rule: &Rule| {
+            let glob = rule.glob.as_ref().map_or(0, |glob| glob.heap_bytes());
+            size_of::<Rule>() + glob
+        };
+        let bytes: usize = rules.rules.iter().map(of_rules).sum::<usize>() + rules.text.len();
+        assert!(bytes < 4 * content.len(), "{bytes} bytes for {}", content.len());
+    }
+
+    #[test]
+    fn too_large_a_file_counts_as_empty() {
+        let mut content = vec![b'#'; RULE_FILE_BYTES_MAX];
+        content[..2].copy_from_slice(b"a\n");
+        assert_eq!(parse(&content, Case::Sensitive).len(), 1);
+        content.push(b'\n');
+        assert!(parse(&content, Case::Sensitive).is_empty());
+    }
 }

@@ -92,7 +92,7 @@ pub(super) fn compile(pattern: &Pattern<'_>, case: Case) -> Compiled {
         shortest: plain.len(),
     };
     // The empty pattern would match an empty name, which does not exist.
-    if pattern.body.is_empty() || compiler.run().is_none() {
+    if pattern.body.is_empty() || plain.len() > SHORTEST_MATCH_MAX || compiler.run().is_none() {
         return Compiled::Never;
     }
     let Compiler { tokens, classes, shortest, .. } = compiler;
@@ -218,7 +218,9 @@ impl Glob {
 
     #[inline]
     fn matches_counted<S: Steps>(&self, text: &[u8], steps: &mut S) -> bool {
-        if text.len() < self.shortest {
+        let first = |bytes: &[u8]| bytes.first().map(|&byte| self.case.fold(byte));
+        // Most texts fail on their first byte; this is much cheaper than the comparison of all of head.
+        if text.len() < self.shortest || (!self.head.is_empty() && first(text) != first(&self.head)) {
             return false;
         }
         let (head, rest) = text.split_at(self.head.len());
@@ -238,12 +240,12 @@ impl Glob {
                 Some(Token::Everything) => return true,
                 Some(Token::Star) => {
                     token += 1;
+                    at += self.bytes_to_skip(token, &text[at..]);
                     star = Some((token, at));
                     continue;
                 }
                 Some(Token::Directories) => {
                     token += 1;
-                    star = None;
                     directories = Some((token, at));
                     continue;
                 }
@@ -264,8 +266,9 @@ impl Glob {
             // No match here: let the last `*` take a byte more, or else the last `**/` a component more.
             match star {
                 Some((resume, end)) if text.get(end).is_some_and(|&byte| byte != b'/') => {
-                    star = Some((resume, end + 1));
-                    (token, at) = (resume, end + 1);
+                    let end = end + 1 + self.bytes_to_skip(resume, &text[end + 1..]);
+                    star = Some((resume, end));
+                    (token, at) = (resume, end);
                 }
                 _ => {
                     let Some((resume, end)) = directories else { return false };
@@ -278,6 +281,19 @@ impl Glob {
         }
     }
 
+    /// How many bytes a `*` takes at least, when the token at `next` comes after it: none before its byte can match.
+    #[inline]
+    fn bytes_to_skip(&self, next: usize, text: &[u8]) -> usize {
+        let wanted = match self.tokens.get(next) {
+            Some(Token::Byte(byte)) => *byte,
+            // The end of the text is wanted, which comes after the last slash if at all.
+            None => b'/',
+            _ => return 0,
+        };
+        let stop = |&byte: &u8| byte == b'/' || self.case.fold(byte) == wanted;
+        text.iter().position(stop).unwrap_or(text.len())
+    }
+
     /// Whether a token that takes one byte takes this one.
     #[inline]
     fn accepts(&self, single: Token, byte: u8) -> bool {
@@ -286,6 +302,54 @@ impl Glob {
             Token::Class(index) => self.classes[usize::from(index)].contains(self.case.fold(byte)),
             _ => byte != b'/',
         }
+    }
+
+    /// What the pattern takes on the heap.
+    #[cfg(test)]
+    pub(super) fn heap_bytes(&self) -> usize {
+        let tokens = size_of_val(&*self.tokens) + size_of_val(&*self.classes);
+        size_of::<Glob>() + self.head.len() + self.tail.len() + tokens
+    }
+
+    /// The bytes that a match can start with.
+    pub(super) fn first_bytes(&self) -> ByteSet {
+        self.one_of(self.head.first(), self.tokens.first())
+    }
+
+    /// The bytes that a match can end with.
+    pub(super) fn last_bytes(&self) -> ByteSet {
+        self.one_of(self.tail.last(), self.tokens.last())
+    }
+
+    /// The bytes that the last component of a match can start with.
+    pub(super) fn name_first_bytes(&self) -> ByteSet {
+        if let Some(slash) = self.tail.iter().rposition(|&byte| byte == b'/') {
+            return self.one_of(self.tail.get(slash + 1), None);
+        }
+        let in_component = !self.head.is_empty() && !self.head.ends_with(b"/");
+        let slash = self.tokens.iter().rposition(|token| matches!(token, Token::Byte(b'/') | Token::Directories));
+        match slash {
+            _ if self.tokens.last() == Some(&Token::Everything) => ByteSet::ALL,
+            // As in `a**/b`, which matches `ab` too.
+            Some(0) if in_component => ByteSet::ALL,
+            Some(index) if index + 1 == self.tokens.len() => self.one_of(self.tail.first(), None),
+            Some(index) => self.one_of(None, self.tokens.get(index + 1)),
+            None => {
+                let start = self.head.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+                self.one_of(self.head.get(start), self.tokens.first())
+            }
+        }
+    }
+
+    /// The bytes, not folded, that a literal stands for, or else a token in its place.
+    fn one_of(&self, literal: Option<&u8>, token: Option<&Token>) -> ByteSet {
+        let folded = |byte| match (literal, token) {
+            (Some(&literal), _) | (None, Some(&Token::Byte(literal))) => literal == byte,
+            (None, Some(&Token::Class(index))) => self.classes[usize::from(index)].contains(byte),
+            _ => true,
+        };
+        let bytes = (0..=u8::MAX).filter(|&byte| folded(self.case.fold(byte)));
+        bytes.fold(ByteSet::EMPTY, ByteSet::with)
     }
 
     /// Literal bytes that every match starts with.
@@ -403,10 +467,38 @@ mod tests {
     }
 
     #[test]
+    fn first_and_last_bytes_are_those_of_some_match() {
+        let check = |line: &str, path_first: &str, name_first: &str, last: &str| {
+            let Compiled::Glob(glob) = compile(&pattern(line.as_bytes()), Case::Insensitive) else {
+                panic!("{line} has no wildcard");
+            };
+            let found = [glob.first_bytes(), glob.name_first_bytes(), glob.last_bytes()];
+            for (set, expect) in found.iter().zip([path_first, name_first, last]) {
+                let all = *set == ByteSet::ALL;
+                let members: Vec<u8> = (0..=255).filter(|&byte| set.contains(byte)).collect();
+                assert!(if expect == "all" { all } else { members == expect.as_bytes() }, "{line}: {members:?}");
+            }
+        };
+        check("a*b", "Aa", "Aa", "Bb");
+        check("*", "all", "all", "all");
+        check("[ab]*[1-3]", "ABab", "ABab", "123");
+        check("/x/a*", "Xx", "Aa", "all");
+        check("x/**", "Xx", "all", "all");
+        check("**/d/o*", "all", "Oo", "all");
+        check("x/**/b?", "Xx", "Bb", "all");
+        check("x/*/[bc]?", "Xx", "BCbc", "all");
+        check("x/?", "Xx", "all", "all");
+        check("a**/b", "Aa", "all", "Bb");
+        check("a?**/b", "Aa", "Bb", "Bb");
+        check("**/b", "all", "Bb", "Bb");
+    }
+
+    #[test]
     fn a_pattern_longer_than_any_path_is_dropped() {
         let long = "?".repeat(SHORTEST_MATCH_MAX);
         assert!(matches!(compile(&pattern(long.as_bytes()), Case::Sensitive), Compiled::Glob(_)));
-        let longer = long + "?";
-        assert!(matches!(compile(&pattern(longer.as_bytes()), Case::Sensitive), Compiled::Never));
+        for longer in [long + "?", "a".repeat(SHORTEST_MATCH_MAX + 1)] {
+            assert!(matches!(compile(&pattern(longer.as_bytes()), Case::Sensitive), Compiled::Never));
+        }
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn until_nul(line: &[u8]) -> &[u8] {
     line.iter().position(|&byte| byte == 0).map_or(line, |end| &line[..end])
 }
 
-/// Cuts the trailing spaces that no backslash protects. A line that ends in a lone backslash is left whole.
+/// Cuts the trailing spaces that no backslash protects.
 fn trim_spaces(line: &[u8]) -> &[u8] {
     let mut first_space = None;
     let mut bytes = line.iter().enumerate();
@@ -46,9 +46,7 @@ fn trim_spaces(line: &[u8]) -> &[u8] {
             b' ' => first_space = first_space.or(Some(index)),
             b'\\' => {
                 first_space = None;
-                if bytes.next().is_none() {
-                    return line;
-                }
+                bytes.next();
             }
             _ => first_space = None,
         }

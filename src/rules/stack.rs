@@ -77,3 +77,81 @@ fn in_order(new_files: Vec<RuleFile>, so_far: &[Arc<RuleFile>]) -> Box<[Arc<Rule
     files.sort_by_key(rank);
     files.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Case;
+    use super::*;
+
+    fn file(kind: SourceKind, base: &str, content: &str) -> RuleFile {
+        let source = Source { kind, display: format!("{kind:?} in {base}").into_bytes(), base: base.into() };
+        RuleFile::parse(source, content.as_bytes(), Case::Sensitive)
+    }
+
+    /// Checks which kind, base and line decide about `path`, a file.
+    fn check(stack: &Stack, path: &str, expect: Option<(SourceKind, &str, usize)>) {
+        let found = stack.verdict(path.as_bytes(), false);
+        let found = found.map(|found| (found.source.kind, found.source.base.as_slice(), found.line));
+        assert_eq!(found, expect.map(|(kind, base, line)| (kind, base.as_bytes(), line)), "{path}");
+    }
+
+    #[test]
+    fn the_highest_kind_decides_then_depth_then_line() {
+        use SourceKind::*;
+        // In no particular order: precedence is in the kind and the base.
+        let root = Stack::new(vec![
+            file(CommandLine, "", "cli*\n"),
+            file(Default, "", "*\n"),
+            file(Gitignore, "", "git*\nx*\ngit2\n"),
+            file(Ignore, "", "ign*\nx1\n"),
+            file(Exclude, "", "x*\nexc*\n"),
+            file(Leindexignore, "", "lei*\nx12\n"),
+            file(Global, "", "exc*\nglo*\n"),
+        ]);
+        check(&root, "any", Some((Default, "", 1)));
+        check(&root, "git1", Some((Gitignore, "", 1)));
+        check(&root, "git2", Some((Gitignore, "", 3)));
+        check(&root, "x", Some((Gitignore, "", 2)));
+        check(&root, "x1", Some((Ignore, "", 2)));
+        check(&root, "x12", Some((Leindexignore, "", 2)));
+        check(&root, "exc", Some((Exclude, "", 2)));
+        check(&root, "glo", Some((Global, "", 2)));
+
+        let below = root.child(vec![file(Gitignore, "d/", "x1\n!git1\ncli\n"), file(Ignore, "d/", "")]);
+        check(&below, "d/git1", Some((Gitignore, "d/", 2)));
+        check(&below, "d/x1", Some((Ignore, "", 2)));
+        check(&below, "d/cli", Some((CommandLine, "", 1)));
+        let deepest = below.child(vec![file(Leindexignore, "d/e/", "!x12\n"), file(Gitignore, "d/e/", "gi?1\n")]);
+        check(&deepest, "d/e/git1", Some((Gitignore, "d/e/", 1)));
+        check(&deepest, "d/e/x12", Some((Leindexignore, "d/e/", 1)));
+        check(&deepest, "d/x12", Some((Leindexignore, "", 2)));
+        // What a child adds does not show in its parent.
+        check(&root, "d/git1", Some((Gitignore, "", 1)));
+    }
+
+    #[test]
+    fn of_two_files_of_one_rank_the_later_decides() {
+        let files = vec![file(SourceKind::CommandLine, "", "a\n"), file(SourceKind::CommandLine, "", "!b\n!a\n")];
+        check(&Stack::new(files), "a", Some((SourceKind::CommandLine, "", 2)));
+        let files = vec![file(SourceKind::Ignore, "d/", "a\n"), file(SourceKind::Ignore, "", "\n\na\n")];
+        check(&Stack::new(files), "d/a", Some((SourceKind::Ignore, "d/", 1)));
+    }
+
+    #[test]
+    fn files_without_rules_make_no_new_stack() {
+        let root = Stack::new(vec![file(SourceKind::Gitignore, "", "# nothing\n")]);
+        assert!(root.is_empty());
+        let child = root.child(vec![file(SourceKind::Gitignore, "a/", "\n"), file(SourceKind::Ignore, "a/", "[\n")]);
+        assert!(Arc::ptr_eq(&root, &child));
+        check(&child, "a/b", None);
+    }
+
+    #[test]
+    fn a_file_counts_only_below_its_base() {
+        let root = Stack::new(vec![file(SourceKind::Gitignore, "a/", "*\n")]);
+        check(&root, "a/b", Some((SourceKind::Gitignore, "a/", 1)));
+        for path in ["a", "a/", "ab", "b/a"] {
+            check(&root, path, None);
+        }
+    }
+}

@@ -4,7 +4,7 @@
 use crate::error::StoreError;
 use crate::limits::{MAP_BYTES, READERS_MAX};
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
+use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,6 +35,7 @@ pub(crate) struct Store {
     env: Env<WithoutTls>,
     tables: Tables,
     readers: Arc<ReaderGate>,
+    read_only: bool,
 }
 
 /// Counts the transactions of this process, because LMDB must not be resized while there is one.
@@ -76,8 +77,20 @@ impl Store {
 
     /// As [`Store::open`], with a map of `bytes` at most.
     pub(crate) fn open_sized(path: &Path, bytes: usize) -> Result<Store, StoreError> {
-        std::fs::create_dir_all(path)?;
-        let env = open_env(path, bytes)?;
+        if let Err(error) = std::fs::create_dir_all(path)
+            && !path.is_dir()
+        {
+            return Err(error.into());
+        }
+        let (env, read_only) = match open_env(path, bytes, EnvFlags::empty()) {
+            Err(StoreError::Lmdb(heed::Error::Io(error))) if is_read_only(&error) => {
+                // Without the lock file nothing keeps a writer from reusing pages under us; but a writer would need to
+                // write here too.
+                let flags = EnvFlags::READ_ONLY | EnvFlags::NO_LOCK;
+                (open_env(path, bytes, flags).map_err(|_| StoreError::Io(error))?, true)
+            }
+            opened => (opened?, false),
+        };
         if let Ok(stale @ 1..) = env.clear_stale_readers() {
             tracing::debug!(stale, "cleared reader slots of processes that died");
         }
@@ -85,7 +98,7 @@ impl Store {
             Some(tables) => tables,
             None => create_tables(&env)?,
         };
-        Ok(Store { env, tables, readers: Arc::default() })
+        Ok(Store { env, tables, readers: Arc::default(), read_only })
     }
 
     pub(crate) fn tables(&self) -> Tables {
@@ -121,6 +134,16 @@ impl Store {
         }
     }
 
+    /// Whether the index directory cannot be written, so that the store can only be read.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Closes the environment when this was its last handle, waiting for that.
+    pub(crate) fn close(self) {
+        self.env.prepare_for_closing().wait();
+    }
+
     /// Bytes that the environment takes on disk.
     pub(crate) fn disk_bytes(&self) -> u64 {
         self.env.real_disk_size().unwrap_or(0)
@@ -147,16 +170,21 @@ impl Store {
     }
 }
 
+fn is_read_only(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)
+}
+
 /// Opens the environment with the largest map up to `bytes` that the system grants.
-fn open_env(path: &Path, bytes: usize) -> Result<Env<WithoutTls>, StoreError> {
+fn open_env(path: &Path, bytes: usize, flags: EnvFlags) -> Result<Env<WithoutTls>, StoreError> {
     let mut bytes = bytes;
     loop {
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.map_size(bytes).max_dbs(8).max_readers(READERS_MAX);
         // SAFETY: the map is only undefined behaviour when the file is changed by something other than LMDB. The engine
         // never writes it otherwise, keeps it in a directory of its own, and opens it once a process (heed refuses a
-        // second time); LMDB's own lock file coordinates processes. Test: `opens_once_a_process`.
-        match unsafe { options.open(path) } {
+        // second time); LMDB's own lock file coordinates processes. The flags never disable that for a writer.
+        // Test: `opens_once_a_process`.
+        match unsafe { options.flags(flags).open(path) } {
             Ok(env) => return Ok(env),
             Err(heed::Error::Io(error)) if error.raw_os_error() == Some(12) && bytes / 2 >= MAP_BYTES_MIN => bytes /= 2,
             Err(error) => return Err(error.into()),

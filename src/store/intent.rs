@@ -5,7 +5,10 @@
 
 use super::schema::{Fields, damaged, encode_file_meta, seal, unseal};
 use crate::error::StoreError;
-use crate::record::{Batch, DirRecord, FileRecord, Removal};
+use crate::record::{Batch, DirRecord, FileRecord, Gone, Removal};
+
+const GONE_FILE: u8 = 0;
+const GONE_DIR: u8 = 1;
 
 /// Encodes a batch as the value under `key`.
 pub(crate) fn encode_batch(key: &[u8], batch: &Batch) -> Vec<u8> {
@@ -25,6 +28,12 @@ pub(crate) fn encode_batch(key: &[u8], batch: &Batch) -> Vec<u8> {
     put_len(&mut value, batch.removals.len());
     for removal in &batch.removals {
         put_name(&mut value, removal.parent, &removal.name);
+        let (kind, id) = match removal.gone {
+            Gone::File(id) => (GONE_FILE, id),
+            Gone::Dir(id) => (GONE_DIR, id),
+        };
+        value.push(kind);
+        value.extend_from_slice(&id.to_le_bytes());
     }
     seal(key, value)
 }
@@ -51,7 +60,12 @@ fn read_batch(fields: &mut Fields<'_>) -> Option<Batch> {
     }
     for _ in 0..fields.u32()? {
         let (parent, name) = name(fields)?;
-        batch.removals.push(Removal { parent, name });
+        let gone = match (fields.take()?, fields.u32()?) {
+            ([GONE_FILE], id) => Gone::File(id),
+            ([GONE_DIR], id) => Gone::Dir(id),
+            _ => return None,
+        };
+        batch.removals.push(Removal { parent, name, gone });
     }
     Some(batch)
 }
@@ -87,7 +101,10 @@ mod tests {
                 FileRecord { parent: 9, name: b"a\nb\xff".to_vec(), meta, replaces: Some(7) },
                 FileRecord { parent: 0, name: b"c".to_vec(), meta, replaces: None },
             ],
-            removals: vec![Removal { parent: 9, name: b"old".to_vec() }],
+            removals: vec![
+                Removal { parent: 9, name: b"old".to_vec(), gone: Gone::File(3) },
+                Removal { parent: 9, name: b"older".to_vec(), gone: Gone::Dir(4) },
+            ],
         };
         let value = encode_batch(b"k", &batch);
         assert_eq!(decode_batch(b"k", &value).unwrap(), batch);

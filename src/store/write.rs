@@ -7,7 +7,8 @@ use super::schema::{
     decode_published, encode_entry, encode_place, encode_published, entry_key, id_key, seal, unseal,
 };
 use crate::error::StoreError;
-use crate::record::{Batch, DirId, ROOT};
+use super::read::StoreReader;
+use crate::record::{Batch, Gone, Removal};
 use heed::{PutFlags, RwTxn};
 
 /// What applying the batches of a generation did.
@@ -87,6 +88,22 @@ impl Store {
         self.write(|_, txn, tables| clear_intent(txn, tables))
     }
 
+    /// Forgets every file, keeping ids and generation going: for when the text index is lost.
+    pub(crate) fn forget_files(&self) -> Result<(), StoreError> {
+        self.write(|_, txn, tables| {
+            for table in [tables.entries, tables.files, tables.dirs, tables.intent] {
+                table.clear(txn)?;
+            }
+            tables.meta.delete(txn, META_TEXT)?;
+            tables.meta.delete(txn, META_INTENT)?;
+            if let Some(value) = tables.meta.get(txn, META_PUBLISHED)? {
+                let published = Published { complete: false, ..decode_published(value)? };
+                tables.meta.put(txn, META_PUBLISHED, &encode_published(&published))?;
+            }
+            Ok(())
+        })
+    }
+
     /// Records that a whole run is published, without a new generation.
     pub(crate) fn mark_complete(&self) -> Result<(), StoreError> {
         self.write(|_, txn, tables| {
@@ -108,11 +125,7 @@ fn clear_intent(txn: &mut RwTxn<'_>, tables: Tables) -> Result<(), StoreError> {
 fn apply(txn: &mut RwTxn<'_>, tables: Tables, batches: &[Batch]) -> Result<Applied, StoreError> {
     let mut applied = Applied::default();
     for removal in batches.iter().flat_map(|batch| &batch.removals) {
-        let key = entry_key(removal.parent, &removal.name);
-        if let Some(value) = tables.entries.get(txn, &key)? {
-            let entry = decode_entry(&key, value)?;
-            remove(txn, tables, key, entry, &mut applied)?;
-        }
+        remove(txn, tables, removal, &mut applied)?;
     }
     let mut entries = Vec::new();
     let mut dirs = Vec::new();
@@ -157,26 +170,38 @@ fn put_sorted<'a>(
     Ok(())
 }
 
-/// Removes an entry and, when it is a directory, all that is below it.
+/// Removes what is gone: a file, or a directory with all that is below it. The name goes only if it still stands for it.
 fn remove(
     txn: &mut RwTxn<'_>,
     tables: Tables,
-    key: Vec<u8>,
-    entry: Entry,
+    removal: &Removal,
     applied: &mut Applied,
 ) -> Result<(), StoreError> {
-    let mut doomed = vec![(key, entry)];
-    while let Some((key, entry)) = doomed.pop() {
+    let key = entry_key(removal.parent, &removal.name);
+    let stands_for = match tables.entries.get(txn, &key)?.map(|value| decode_entry(&key, value)).transpose()? {
+        Some(Entry::File(meta)) => Some(Gone::File(meta.id)),
+        Some(Entry::Dir(dir)) => Some(Gone::Dir(dir)),
+        None => None,
+    };
+    if stands_for == Some(removal.gone) {
         tables.entries.delete(txn, &key)?;
-        match entry {
-            Entry::File(meta) => {
-                tables.files.delete(txn, &id_key(meta.id))?;
-                applied.removed += 1;
-            }
-            Entry::Dir(dir) => {
+    }
+    let mut doomed = vec![removal.gone];
+    while let Some(gone) = doomed.pop() {
+        match gone {
+            Gone::File(id) => applied.removed += u64::from(tables.files.delete(txn, &id_key(id))?),
+            Gone::Dir(dir) => {
+                let mut keys = Vec::new();
                 for item in tables.entries.prefix_iter(txn, &dir.to_be_bytes())? {
                     let (key, value) = item?;
-                    doomed.push((key.to_vec(), decode_entry(key, value)?));
+                    keys.push(key.to_vec());
+                    doomed.push(match decode_entry(key, value)? {
+                        Entry::File(meta) => Gone::File(meta.id),
+                        Entry::Dir(dir) => Gone::Dir(dir),
+                    });
+                }
+                for key in keys {
+                    tables.entries.delete(txn, &key)?;
                 }
                 tables.dirs.delete(txn, &id_key(dir))?;
             }
@@ -186,36 +211,24 @@ fn remove(
 }
 
 /// Ids of the file versions that publishing `batches` ends: those replaced, and those removed.
-pub(crate) fn ended_versions(
-    reader: &super::read::StoreReader,
-    batches: &[Batch],
-) -> Result<Vec<u32>, StoreError> {
+pub(crate) fn ended_versions(reader: &StoreReader, batches: &[Batch]) -> Result<Vec<u32>, StoreError> {
     let mut ended: Vec<u32> = batches.iter().flat_map(|b| &b.files).filter_map(|file| file.replaces).collect();
-    for removal in batches.iter().flat_map(|batch| &batch.removals) {
-        match reader.entry(removal.parent, &removal.name)? {
-            Some(Entry::File(meta)) => ended.push(meta.id),
-            Some(Entry::Dir(dir)) => collect_versions(reader, dir, &mut ended)?,
-            None => {}
+    let mut doomed: Vec<Gone> = batches.iter().flat_map(|b| &b.removals).map(|removal| removal.gone).collect();
+    while let Some(gone) = doomed.pop() {
+        match gone {
+            Gone::File(id) => ended.push(id),
+            Gone::Dir(dir) => reader.for_each_child(dir, |child| {
+                doomed.push(match child.entry {
+                    Entry::File(meta) => Gone::File(meta.id),
+                    Entry::Dir(dir) => Gone::Dir(dir),
+                });
+                Ok(())
+            })?,
         }
     }
     ended.sort_unstable();
     ended.dedup();
     Ok(ended)
-}
-
-fn collect_versions(reader: &super::read::StoreReader, dir: DirId, ended: &mut Vec<u32>) -> Result<(), StoreError> {
-    debug_assert_ne!(dir, ROOT);
-    let mut dirs = vec![dir];
-    while let Some(dir) = dirs.pop() {
-        reader.for_each_child(dir, |child| {
-            match child.entry {
-                Entry::File(meta) => ended.push(meta.id),
-                Entry::Dir(dir) => dirs.push(dir),
-            }
-            Ok(())
-        })?;
-    }
-    Ok(())
 }
 
 fn now_ns() -> i64 {
@@ -225,10 +238,9 @@ fn now_ns() -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::read::StoreReader;
     use super::*;
     use super::super::schema::split_entry_key;
-    use crate::record::{DirRecord, FileMeta, FileRecord, Flags, Removal};
+    use crate::record::{DirRecord, FileMeta, FileRecord, Flags, ROOT};
 
     fn file(parent: u32, name: &str, id: u32, replaces: Option<u32>) -> FileRecord {
         let meta =
@@ -273,12 +285,16 @@ mod tests {
         let second = Batch {
             dirs: vec![],
             files: vec![file(ROOT, "dir", 4, None), file(ROOT, "top", 5, Some(1))],
-            removals: vec![Removal { parent: ROOT, name: b"dir".to_vec() }],
+            removals: vec![Removal { parent: ROOT, name: b"dir".to_vec(), gone: Gone::Dir(1) }],
         };
         let reader = StoreReader::begin(&store).unwrap();
         assert_eq!(ended_versions(&reader, std::slice::from_ref(&second)).unwrap(), [1, 2, 3]);
         drop(reader);
         assert_eq!(publish(&store, 2, second), Applied { removed: 2 });
+        assert_eq!(paths(&store), ["dir", "top"]);
+        // What came in the place of something gone stays, even when the removal is published later.
+        let late = Removal { parent: ROOT, name: b"top".to_vec(), gone: Gone::File(1) };
+        publish(&store, 2, Batch { removals: vec![late], ..Batch::default() });
         assert_eq!(paths(&store), ["dir", "top"]);
         let reader = StoreReader::begin(&store).unwrap();
         assert_eq!(reader.record_counts().unwrap(), [2, 2, 0]);

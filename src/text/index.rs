@@ -132,6 +132,21 @@ pub(crate) fn committed_generation(path: &Path) -> Option<(u64, Vec<u8>)> {
     Some((value.get("payload")?.as_str()?.parse().ok()?, bytes))
 }
 
+/// A file that a segment of `meta` cannot be read without, and that is not in `path`.
+pub(crate) fn missing_segment_file(path: &Path, meta: &[u8]) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_slice(meta).ok()?;
+    for segment in value.get("segments")?.as_array()? {
+        let id = segment.get("segment_id")?.as_str()?.replace('-', "");
+        for extension in ["idx", "term", "fast", "fieldnorm", "vocab"] {
+            let file = format!("{id}.{extension}");
+            if !path.join(&file).exists() {
+                return Some(file);
+            }
+        }
+    }
+    None
+}
+
 /// The smallest segments, so many that merging them into one leaves half of `most`: each document is then rewritten a
 /// number of times that grows with the logarithm of the index, as in tantivy's own logarithmic policy.
 fn merge_candidates(metas: &[SegmentMeta], most: usize) -> Vec<SegmentId> {

@@ -17,6 +17,21 @@ pub const fn is_run_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte >= 0x80
 }
 
+/// Whether `text` has a run of more than one character that holds a character which is no word character of a regex
+/// (`“foo`, a non-breaking space between words): there, `\b` and `\s` match inside of a run.
+pub fn has_odd_run(text: &str) -> bool {
+    if text.is_ascii() {
+        return false;
+    }
+    let bytes = text.as_bytes();
+    let is_run = |at: Option<usize>| at.and_then(|at| bytes.get(at)).copied().is_some_and(is_run_byte);
+    text.char_indices().any(|(at, character)| {
+        let alone = || !is_run(at.checked_sub(1)) && !is_run(Some(at + character.len_utf8()));
+        // A table of Unicode that is missing would be a bug of ours, and reading too many files its mildest outcome.
+        !character.is_ascii() && !regex_syntax::try_is_word_character(character).unwrap_or(false) && !alone()
+    })
+}
+
 /// One bit a byte of the text: the classes that cutting needs. Reused from file to file.
 #[derive(Debug, Default)]
 pub struct RunMasks {
@@ -191,6 +206,15 @@ mod tests {
         check("HTTPServer x86Emu", &[("HTTPServer", &["HTTP", "Server"]), ("x86Emu", &["x86", "Emu"])]);
         check("SCREAMING Title", &[("SCREAMING", &[]), ("Title", &[])]);
         check("caf\u{e9}s naïve", &[("cafés", &[]), ("naïve", &[])]);
+    }
+
+    #[test]
+    fn odd_runs() {
+        for (text, odd) in [("plain", false), ("naïve café", false), ("a \u{a9} b", false), ("“foo”", true)] {
+            assert_eq!(has_odd_run(text), odd, "{text:?}");
+        }
+        assert!(has_odd_run("struct\u{a0}page"));
+        assert!(has_odd_run("\u{a9}\u{a9}"));
     }
 
     /// The same cuts, a byte at a time.

@@ -15,6 +15,8 @@ pub(crate) const TAG_LONG_RUN: &[u8] = b"\x01l";
 pub(crate) const TAG_NOT_UTF8: &[u8] = b"\x01n";
 /// The file holds a character that is case-folded to an ASCII letter (U+017F, U+212A).
 pub(crate) const TAG_FOLDS: &[u8] = b"\x01f";
+/// The file has a run that holds a non-word character beside others, so that `\b` and `\s` may match inside of it.
+pub(crate) const TAG_ODD_RUN: &[u8] = b"\x01o";
 /// First byte of a language tag; the language's code follows in hexadecimal.
 const LANGUAGE: u8 = 2;
 /// Terms that begin with a byte below this are tags.

@@ -57,7 +57,22 @@ fn all_sizes(bench: &Bench<'_>, cold: bool) {
     }
 }
 
-/// Every size asks for every other: whatever was stat'ed, what is there now comes back.
+/// The page cache holds the start of a file only: a read that takes what is there must not be taken for all.
+pub(super) fn half_cached(bench: &Bench<'_>) {
+    let content = pattern(1 << 20, 1);
+    bench.write("file", &content);
+    evict(&[bench.path("file")]);
+    #[cfg(all(target_os = "linux", not(miri)))]
+    {
+        // Without read-ahead, one page comes in. (To evict all but the start fails where pages come in large folios.)
+        let file = std::fs::File::open(bench.path("file")).unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random).unwrap();
+        assert_eq!(rustix::io::pread(&file, &mut [0; 4096], 0).unwrap(), 4096);
+    }
+    bench.expect_content(&bench.fetch_one("file", 1 << 20, 1 << 20), &content);
+}
+
+/// Whatever was stat'ed, what is there now comes back.
 pub(super) fn grown(bench: &Bench<'_>) {
     for (stated, size) in [(0, 1), (0, 5000), (1, 2), (10, 4096), (4095, 4096), (4096, 1 << 20), (100, 5 << 20)] {
         let content = pattern(size, 1);

@@ -1,0 +1,36 @@
+//! Makes the two stores agree after a crash, before anything is written.
+
+use crate::error::StoreError;
+use crate::store::schema::Published;
+use crate::store::{Store, StoreReader};
+use crate::text::index::{TextIndex, committed_generation, missing_segment_file};
+use std::path::Path;
+
+/// Opens the stores for writing: completes a publication whose text was committed, drops one whose text was not, and
+/// deletes files that belong to no generation.
+pub(crate) fn open_for_writing(store: &Store, text_dir: &Path) -> Result<(TextIndex, Published), StoreError> {
+    if let Some(intent) = store.pending()? {
+        match committed_generation(text_dir) {
+            Some((generation, meta)) if generation == intent.generation => {
+                tracing::info!(generation, "completing a publication that was interrupted");
+                store.publish_intent(&meta)?;
+            }
+            _ => {
+                tracing::info!(generation = intent.generation, "dropping a publication that was interrupted");
+                store.drop_intent()?;
+            }
+        }
+    }
+    let mut published = StoreReader::begin(store)?.published()?;
+    let mut meta = StoreReader::begin(store)?.text_meta()?;
+    if let Some(bytes) = &meta
+        && let Some(missing) = missing_segment_file(text_dir, bytes)
+    {
+        tracing::warn!(%missing, "the text index is incomplete; every file is read again");
+        store.forget_files()?;
+        published = StoreReader::begin(store)?.published()?;
+        meta = None;
+    }
+    let text = TextIndex::open(text_dir, meta.as_deref())?;
+    Ok((text, published))
+}

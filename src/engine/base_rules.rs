@@ -1,0 +1,97 @@
+//! The rules that hold before the walk begins: built-in ones, git's files outside of the tree, and those given.
+
+use super::config::RulesConfig;
+use super::layout::{Layout, path_bytes};
+use crate::error::OpenError;
+use crate::rules::{Case, RuleFile, Source, SourceKind, Stack, default_rules};
+use crate::shard::{RuleOptions, rule_file_names};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What the walk starts with.
+pub(super) struct BaseRules {
+    pub(super) stack: Arc<Stack>,
+    /// Where the root lies in its repository: put before paths when rules are asked. Ends in a slash unless empty.
+    pub(super) prefix: Vec<u8>,
+    /// Whether the root lies in a git repository.
+    pub(super) git: bool,
+    pub(super) options: RuleOptions,
+}
+
+/// Reads the rules for the tree of `layout`.
+pub(super) fn load(layout: &Layout, config: &RulesConfig) -> Result<BaseRules, OpenError> {
+    let case = if config.case_sensitive { Case::Sensitive } else { Case::Insensitive };
+    let repository = find_repository(&layout.root);
+    let prefix = match &repository {
+        Some(repository) => prefix_of(&layout.root, repository),
+        None => Vec::new(),
+    };
+    let mut files = vec![default_rules(None)];
+    if config.rule_files {
+        if let Some(path) = &config.global_file {
+            files.extend(read(path, SourceKind::Global, &path_bytes(path), b"", case));
+        }
+        if let Some(repository) = &repository {
+            let exclude = repository.join(".git/info/exclude");
+            files.extend(read(&exclude, SourceKind::Exclude, b".git/info/exclude", b"", case));
+            files.extend(parents(repository, &prefix, case));
+        }
+    }
+    for path in &config.extra_files {
+        let read = std::fs::read(path).map_err(|error| OpenError::Setting {
+            setting: "ignore-file",
+            detail: format!("{}: {error}", path.display()),
+        })?;
+        let source = Source { kind: SourceKind::CommandLine, display: path_bytes(path), base: prefix.clone() };
+        files.push(RuleFile::parse(source, &read, case));
+    }
+    if !config.patterns.is_empty() {
+        let source =
+            Source { kind: SourceKind::CommandLine, display: b"command line".to_vec(), base: prefix.clone() };
+        files.push(RuleFile::from_patterns(source, config.patterns.iter().map(String::as_bytes), case));
+    }
+    let options = RuleOptions {
+        files: config.rule_files,
+        git_everywhere: !config.require_git,
+        hidden: config.hidden,
+        case,
+    };
+    Ok(BaseRules { stack: Stack::new(files), prefix, git: repository.is_some(), options })
+}
+
+/// The innermost repository that holds `root`, or is it.
+fn find_repository(root: &Path) -> Option<PathBuf> {
+    root.ancestors().find(|dir| dir.join(".git").exists()).map(Path::to_path_buf)
+}
+
+fn prefix_of(root: &Path, repository: &Path) -> Vec<u8> {
+    let mut prefix = root.strip_prefix(repository).map(path_bytes).unwrap_or_default();
+    if !prefix.is_empty() {
+        prefix.push(b'/');
+    }
+    prefix
+}
+
+/// Rule files of the directories between the repository's root and ours, without ours.
+fn parents(repository: &Path, prefix: &[u8], case: Case) -> Vec<RuleFile> {
+    let mut files = Vec::new();
+    let mut base = Vec::new();
+    let mut dir = repository.to_path_buf();
+    for name in prefix.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+        for (file, kind) in rule_file_names(true) {
+            let file = String::from_utf8_lossy(file).into_owned();
+            let display = [&base[..], file.as_bytes()].concat();
+            files.extend(read(&dir.join(&file), kind, &display, &base, case));
+        }
+        base.extend_from_slice(name);
+        base.push(b'/');
+        dir.push(super::layout::bytes_path(name));
+    }
+    files
+}
+
+fn read(path: &Path, kind: SourceKind, display: &[u8], base: &[u8], case: Case) -> Option<RuleFile> {
+    let content = std::fs::read(path).ok()?;
+    let source = Source { kind, display: display.to_vec(), base: base.to_vec() };
+    Some(RuleFile::parse(source, &content, case))
+}

@@ -1,0 +1,185 @@
+//! What can be set, with defaults, ranges and costs.
+
+use super::Engine;
+use crate::error::OpenError;
+use crate::io::BackendChoice;
+use crate::limits;
+pub use crate::shard::placement::Placement;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How many I/O workers a run has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shards {
+    /// One a core, and up to eight times as many while reads miss the page cache.
+    #[default]
+    Auto,
+    /// Exactly this many, from 1 to 1024. As many of them as there are cores index what is read; the others only read.
+    Count(usize),
+}
+
+/// Which rules say what is ignored.
+#[derive(Clone, Debug)]
+pub struct RulesConfig {
+    /// Whether rule files count at all. Default: they do.
+    pub rule_files: bool,
+    /// Whether `.gitignore` counts inside of git repositories only. Default: yes, as git and ripgrep do.
+    pub require_git: bool,
+    /// Whether names that begin with a dot are indexed. Default: they are.
+    pub hidden: bool,
+    /// Whether rules tell upper from lower case: git's `core.ignoreCase` turned around. Default: they do.
+    pub case_sensitive: bool,
+    /// The file of git's `core.excludesFile`. The library does not look for it by itself. Default: none.
+    pub global_file: Option<PathBuf>,
+    /// Further files of rules, relative to the root, above those in the tree.
+    pub extra_files: Vec<PathBuf>,
+    /// Further rules, above all others; `!` lifts a rule.
+    pub patterns: Vec<String>,
+}
+
+impl Default for RulesConfig {
+    fn default() -> Self {
+        RulesConfig {
+            rule_files: true,
+            require_git: true,
+            hidden: true,
+            case_sensitive: true,
+            global_file: None,
+            extra_files: Vec::new(),
+            patterns: Vec::new(),
+        }
+    }
+}
+
+/// The configuration of an engine.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// I/O workers.
+    pub shards: Shards,
+    /// Where shards run.
+    pub placement: Placement,
+    /// Which I/O backend.
+    pub backend: BackendChoice,
+    /// Rules.
+    pub rules: RulesConfig,
+    /// Where the index is; `None` is `.leindex-engine` in the root.
+    pub index_dir: Option<PathBuf>,
+    /// A larger file is counted as too large, not read. Bytes.
+    pub file_bytes_max: u64,
+    /// Files in one database batch, and in one parcel from a reader to a shard.
+    pub batch_files: usize,
+    /// A segment is published at this age.
+    pub checkpoint: Duration,
+    /// A shard's inverter is written out at this size. Bytes.
+    pub inverter_bytes: usize,
+    /// Reads that a worker keeps in flight.
+    pub lookahead: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            shards: Shards::Auto,
+            placement: Placement::Pinned,
+            backend: BackendChoice::Auto,
+            rules: RulesConfig::default(),
+            index_dir: None,
+            file_bytes_max: limits::FILE_BYTES_DEFAULT,
+            batch_files: limits::BATCH_FILES,
+            checkpoint: limits::CHECKPOINT,
+            inverter_bytes: limits::INVERTER_BYTES,
+            lookahead: 64,
+        }
+    }
+}
+
+/// Configures an [`Engine`]. Every setter says what the default is and what a value costs.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct EngineBuilder {
+    config: Config,
+}
+
+impl EngineBuilder {
+    /// I/O workers. Default [`Shards::Auto`]. More than the cores help on a cold cache and cost a little on a warm one.
+    pub fn shards(mut self, shards: Shards) -> Self {
+        self.config.shards = shards;
+        self
+    }
+
+    /// Default [`Placement::Pinned`].
+    pub fn placement(mut self, placement: Placement) -> Self {
+        self.config.placement = placement;
+        self
+    }
+
+    /// Default [`BackendChoice::Auto`].
+    pub fn backend(mut self, backend: BackendChoice) -> Self {
+        self.config.backend = backend;
+        self
+    }
+
+    /// Default: as git and ripgrep, with hidden files.
+    pub fn rules(mut self, rules: RulesConfig) -> Self {
+        self.config.rules = rules;
+        self
+    }
+
+    /// Default `.leindex-engine` in the root.
+    pub fn index_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.config.index_dir = Some(dir.into());
+        self
+    }
+
+    /// Files larger than `bytes` are counted as too large. Default 64 MiB, at most just under 4 GiB; a shard may hold a
+    /// few times this much memory for a moment.
+    pub fn file_bytes_max(mut self, bytes: u64) -> Self {
+        self.config.file_bytes_max = bytes;
+        self
+    }
+
+    /// Files in a batch, all of which are published or none. Default 100, from 1 to 100,000.
+    pub fn batch_files(mut self, files: usize) -> Self {
+        self.config.batch_files = files;
+        self
+    }
+
+    /// How old a segment may grow before it is published: what a kill costs at most. Default 5 s. Shorter means more
+    /// segments, which searches pay for.
+    pub fn checkpoint(mut self, age: Duration) -> Self {
+        self.config.checkpoint = age;
+        self
+    }
+
+    /// Memory of one shard's inverter at which it writes a segment. Default 150 MiB, at least 1 MiB.
+    pub fn inverter_bytes(mut self, bytes: usize) -> Self {
+        self.config.inverter_bytes = bytes;
+        self
+    }
+
+    /// Opens the tree. Nothing is written before the first run.
+    ///
+    /// # Errors
+    /// When the root is no directory that can be read, or a setting is out of range.
+    pub fn open(self, root: impl AsRef<Path>) -> Result<Engine, OpenError> {
+        self.config.check()?;
+        Engine::open(self.config, root.as_ref())
+    }
+}
+
+impl Config {
+    fn check(&self) -> Result<(), OpenError> {
+        let out_of_range = |setting, value: u64, least: u64, most: u64| {
+            let detail = format!("{value} is out of range: use {least} to {most}");
+            if (least..=most).contains(&value) { Ok(()) } else { Err(OpenError::Setting { setting, detail }) }
+        };
+        if let Shards::Count(count) = self.shards {
+            out_of_range("shards", count as u64, 1, 1024)?;
+        }
+        out_of_range("max-file-size", self.file_bytes_max, 1, limits::FILE_BYTES_MAX)?;
+        out_of_range("batch-files", self.batch_files as u64, 1, 100_000)?;
+        out_of_range("inverter-bytes", self.inverter_bytes as u64, 1 << 20, 2 << 30)
+    }
+}

@@ -1,0 +1,148 @@
+//! The root, the index directory and what lies where in it.
+
+use crate::error::{OpenError, StoreError};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Name of the index directory in the root, unless another place is given.
+pub(super) const INDEX_DIR: &str = ".leindex-engine";
+/// <https://bford.info/cachedir/>: backup programs pass over directories that carry this file.
+const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+    # This directory holds a search index made by leindex-engine. It can be deleted at any time.\n";
+
+/// See the module documentation.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    pub(super) root: PathBuf,
+    pub(super) index_dir: PathBuf,
+}
+
+impl Layout {
+    pub(super) fn new(root: &Path, index_dir: Option<&Path>) -> Result<Layout, OpenError> {
+        let path = || root.to_path_buf();
+        let metadata = fs::metadata(root).map_err(|source| OpenError::Root { path: path(), source })?;
+        if !metadata.is_dir() {
+            return Err(OpenError::NotADirectory { path: path() });
+        }
+        fs::read_dir(root).map_err(|source| OpenError::Root { path: path(), source })?;
+        let absolute = root.canonicalize().map_err(|source| OpenError::Root { path: path(), source })?;
+        let index_dir = match index_dir {
+            Some(dir) => std::path::absolute(dir)
+                .map_err(|source| OpenError::IndexDir { path: dir.to_path_buf(), source })?,
+            None => absolute.join(INDEX_DIR),
+        };
+        // Resolved as far as it exists, so that an index inside of the tree is known to be inside.
+        let index_dir = match (index_dir.parent().map(Path::canonicalize), index_dir.file_name()) {
+            (Some(Ok(parent)), Some(name)) => parent.join(name),
+            _ => index_dir,
+        };
+        Ok(Layout { root: absolute, index_dir })
+    }
+
+    /// Creates the index directory with the files that tell other programs what it is.
+    pub(super) fn create(&self) -> Result<(), OpenError> {
+        let create = || -> io::Result<()> {
+            fs::create_dir_all(&self.index_dir)?;
+            for (name, content) in [(".gitignore", "*\n"), ("CACHEDIR.TAG", CACHEDIR_TAG)] {
+                let path = self.index_dir.join(name);
+                if !path.exists() {
+                    fs::write(path, content)?;
+                }
+            }
+            Ok(())
+        };
+        create().map_err(|source| OpenError::IndexDir { path: self.index_dir.clone(), source })
+    }
+
+    pub(super) fn meta_dir(&self) -> PathBuf {
+        self.index_dir.join("meta")
+    }
+
+    pub(super) fn meta_file(&self) -> PathBuf {
+        self.meta_dir().join("data.mdb")
+    }
+
+    pub(super) fn text_dir(&self) -> PathBuf {
+        self.index_dir.join("text")
+    }
+
+    pub(super) fn lock_file(&self) -> PathBuf {
+        self.index_dir.join("lock")
+    }
+
+    /// Path of the index directory relative to the root, when it lies inside.
+    pub(super) fn index_dir_in_root(&self) -> Option<Vec<u8>> {
+        let relative = self.index_dir.strip_prefix(&self.root).ok()?;
+        Some(path_bytes(relative))
+    }
+
+    /// Bytes of all files of the index.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        let mut total = 0;
+        let mut dirs = vec![self.index_dir.clone()];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+                match entry.metadata() {
+                    Ok(metadata) if metadata.is_dir() => dirs.push(entry.path()),
+                    Ok(metadata) => total += metadata.len(),
+                    Err(_) => {}
+                }
+            }
+        }
+        total
+    }
+
+    pub(super) fn remove_stores(&self) -> io::Result<()> {
+        for dir in [self.meta_dir(), self.text_dir()] {
+            match fs::remove_dir_all(&dir) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The error of a metadata store that does not open.
+    pub(super) fn store_error(&self, error: StoreError) -> OpenError {
+        match error {
+            StoreError::Lmdb(heed::Error::EnvAlreadyOpened) => OpenError::Setting {
+                setting: "open",
+                detail: format!(
+                    "{}: this process has the index open already; share one Engine (it is cheap to clone)",
+                    self.index_dir.display()
+                ),
+            },
+            StoreError::Lmdb(heed::Error::Io(source)) | StoreError::Io(source) => {
+                OpenError::IndexDir { path: self.index_dir.clone(), source }
+            }
+            other => other.into_open(&self.index_dir),
+        }
+    }
+}
+
+/// The bytes of a path, as the engine keeps them.
+#[cfg(unix)]
+pub(super) fn path_bytes(path: &Path) -> Vec<u8> {
+    use std::os::unix::ffi::OsStrExt;
+    path.as_os_str().as_bytes().to_vec()
+}
+
+/// The bytes of a path, as the engine keeps them: with forward slashes.
+#[cfg(not(unix))]
+pub(super) fn path_bytes(path: &Path) -> Vec<u8> {
+    path.to_string_lossy().replace('\\', "/").into_bytes()
+}
+
+/// The path of bytes that the engine keeps.
+#[cfg(unix)]
+pub(super) fn bytes_path(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+}
+
+/// The path of bytes that the engine keeps.
+#[cfg(not(unix))]
+pub(super) fn bytes_path(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(String::from_utf8_lossy(bytes).into_owned())
+}

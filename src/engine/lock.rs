@@ -1,0 +1,38 @@
+//! The writer's lock: one process, one run at a time. The kernel lets go of it when the process ends, however it ends.
+
+use super::layout::Layout;
+use crate::error::OpenError;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+
+/// Held for the length of a run.
+#[derive(Debug)]
+pub(super) struct WriterLock(#[allow(dead_code, reason = "held for its Drop")] File);
+
+/// Takes the lock, creating the index directory when it is not there.
+pub(super) fn acquire(layout: &Layout) -> Result<WriterLock, OpenError> {
+    layout.create()?;
+    let path = layout.lock_file();
+    let failed = |source| OpenError::IndexDir { path: layout.index_dir.clone(), source };
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            let pid = file.read_to_string(&mut pid).ok().and_then(|_| pid.trim().parse().ok()).unwrap_or(0);
+            return Err(OpenError::Busy { path: layout.index_dir.clone(), pid });
+        }
+        Err(TryLockError::Error(source)) => return Err(failed(source)),
+    }
+    let mut write_pid = || {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())
+    };
+    // A disk that is too full for this line is not worth failing here: the run will say so with a better message.
+    if let Err(error) = write_pid() {
+        tracing::debug!(%error, "the pid is not in the lock file");
+    }
+    Ok(WriterLock(file))
+}

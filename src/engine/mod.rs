@@ -1,0 +1,183 @@
+//! The engine: opens an index, runs updates in the background, and gives out snapshots to search.
+//!
+//! Wires shards and commit together and owns the layout of the index directory and its lock. It decides; the floors
+//! below do. It never prints, reads the environment, installs signal handlers or exits.
+
+mod base_rules;
+mod config;
+mod files;
+mod layout;
+mod lock;
+mod report;
+mod run;
+mod snapshot;
+mod verify;
+
+pub use config::{Config, EngineBuilder, RulesConfig, Shards};
+pub use files::FileList;
+pub use report::{Outcome, Report, Seconds};
+pub use run::{Canceller, Event, Progress, Run};
+pub use snapshot::{Snapshot, Status};
+pub use verify::Verification;
+
+use crate::error::{OpenError, QueryError, RunError};
+use crate::store::{Store, StoreReader};
+use layout::Layout;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// An index of one directory tree. Cheap to clone; all clones share one metadata environment.
+///
+/// ```no_run
+/// # fn main() -> Result<(), leindex_engine::Error> {
+/// use leindex_engine::{Engine, Query};
+///
+/// let engine = Engine::builder().open("path/to/tree")?;
+/// let report = engine.index().wait()?;
+/// println!("{} files, generation {}", report.files.indexed, report.generation);
+/// for hit in engine.snapshot()?.search(&Query::regex(r"fn \w+_lock").limit(20))?.hits {
+///     println!("{}:{}:{}", hit.path.display(), hit.line, hit.text);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Not for trees that another program writes an index of at the same time: there is one writer a tree, and a second one
+/// is refused with [`OpenError::Busy`].
+#[derive(Clone, Debug)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    layout: Layout,
+    /// Opened when first needed: LMDB allows one environment a directory and process.
+    store: Mutex<Option<Store>>,
+}
+
+impl Engine {
+    /// Starts to configure an engine.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
+    }
+
+    fn open(config: Config, root: &Path) -> Result<Engine, OpenError> {
+        let layout = Layout::new(root, config.index_dir.as_deref())?;
+        Ok(Engine { inner: Arc::new(Inner { config, layout, store: Mutex::new(None) }) })
+    }
+
+    /// Brings the index up to date with the tree: the first run builds it, later runs read what has changed. Returns at
+    /// once; the work is done in the background, and whatever goes wrong is told by [`Run::wait`].
+    pub fn index(&self) -> Run {
+        run::start(self.clone(), None)
+    }
+
+    /// As [`Engine::index`] for a caller that knows what has changed: only these paths are looked at, relative to the
+    /// root or absolute; directories with all that is below them. Paths outside of the root are ignored.
+    pub fn update<P: AsRef<Path>>(&self, changed: &[P]) -> Run {
+        let relative = |path: &Path| path.strip_prefix(&self.inner.layout.root).unwrap_or(path).to_path_buf();
+        run::start(self.clone(), Some(changed.iter().map(|path| relative(path.as_ref())).collect()))
+    }
+
+    /// One published generation, to search. It stays as it is however often the index is updated.
+    ///
+    /// # Errors
+    /// [`OpenError::NoIndex`] before the first run has published anything.
+    pub fn snapshot(&self) -> Result<Snapshot, QueryError> {
+        Snapshot::open(self)
+    }
+
+    /// The files that an index run would accept, in the order of the walk, without an index.
+    ///
+    /// # Errors
+    /// When the root cannot be read.
+    pub fn files(&self) -> Result<FileList, RunError> {
+        files::list(self)
+    }
+
+    /// Checks every record, every checksum, and that the stores agree.
+    ///
+    /// # Errors
+    /// When there is no index, or it cannot be opened at all; damage is part of the result.
+    pub fn verify(&self) -> Result<Verification, QueryError> {
+        verify::verify(self)
+    }
+
+    /// Throws the index away, to be built anew by the next run: what `verify --repair` does with a damaged one.
+    ///
+    /// # Errors
+    /// When another process is writing it, or its files cannot be deleted.
+    pub fn reset(&self) -> Result<(), OpenError> {
+        let layout = &self.inner.layout;
+        let _lock = lock::acquire(layout)?;
+        let mut store = self.inner.store.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = store.take() {
+            store.close();
+        }
+        layout.remove_stores().map_err(|source| OpenError::IndexDir { path: layout.index_dir.clone(), source })
+    }
+
+    /// The root, absolute.
+    pub fn root(&self) -> &Path {
+        &self.inner.layout.root
+    }
+
+    /// Where the index is.
+    pub fn index_dir(&self) -> &Path {
+        &self.inner.layout.index_dir
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// The metadata store of an index that exists.
+    fn existing_store(&self) -> Result<Store, OpenError> {
+        let layout = &self.inner.layout;
+        let no_index = || OpenError::NoIndex { path: layout.index_dir.clone(), root: layout.root.clone() };
+        if !layout.meta_file().exists() {
+            return Err(no_index());
+        }
+        let store = self.store()?;
+        let reader = StoreReader::begin(&store).map_err(|error| error.into_open(&layout.index_dir))?;
+        let published = reader.published().map_err(|error| error.into_open(&layout.index_dir))?;
+        if published.generation == 0 { Err(no_index()) } else { Ok(store) }
+    }
+
+    /// The metadata store, opened or created, of a format that this program knows.
+    fn store(&self) -> Result<Store, OpenError> {
+        let layout = &self.inner.layout;
+        let mut store = self.inner.store.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = &*store {
+            return Ok(store.clone());
+        }
+        let opened = Store::open(&layout.meta_dir()).map_err(|error| layout.store_error(error))?;
+        check_format(&opened, layout)?;
+        *store = Some(opened.clone());
+        Ok(opened)
+    }
+
+    fn text_dir(&self) -> PathBuf {
+        self.inner.layout.text_dir()
+    }
+}
+
+fn check_format(store: &Store, layout: &Layout) -> Result<(), OpenError> {
+    let reader = StoreReader::begin(store).map_err(|error| error.into_open(&layout.index_dir))?;
+    let format = reader.format().map_err(|error| error.into_open(&layout.index_dir))?;
+    drop(reader);
+    match format {
+        Some(crate::store::schema::FORMAT) => Ok(()),
+        Some(found) => {
+            let supported = crate::store::schema::FORMAT;
+            Err(OpenError::Format { path: layout.index_dir.clone(), found, supported })
+        }
+        None if store.is_read_only() => {
+            Err(OpenError::NoIndex { path: layout.index_dir.clone(), root: layout.root.clone() })
+        }
+        None => store.write_format().map_err(|error| error.into_open(&layout.index_dir)),
+    }
+}

@@ -1,0 +1,70 @@
+//! What a run has done.
+
+use crate::counters::Counts;
+use crate::error::Skip;
+use std::path::PathBuf;
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The index is up to date with the tree as it was walked.
+    Done,
+    /// It was cancelled; what was published by then stays.
+    Cancelled,
+}
+
+/// Wall time of a run, by stage. Stages overlap, so they do not add up to the total.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Seconds {
+    /// From the start to the end.
+    pub total: f64,
+    /// Until the last directory was listed and the last file read.
+    pub scan: f64,
+    /// Until the last segment was written, after the scan.
+    pub index: f64,
+    /// Spent on publications.
+    pub commit: f64,
+    /// From the start until the text of the whole tree was published.
+    pub text_published: f64,
+}
+
+/// The result of a run.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The published generation.
+    pub generation: u64,
+    /// The root, absolute.
+    pub root: PathBuf,
+    /// Name of the I/O backend.
+    pub backend: &'static str,
+    /// Why that backend.
+    pub backend_why: String,
+    /// I/O workers: shards and the most readers there were at once.
+    pub shards: usize,
+    /// What was counted. The file counts add up to `seen`, except `removed`.
+    pub files: Counts,
+    /// The first [`crate::limits::SKIPS_LISTED`] skips; `files.skipped` counts all of them.
+    pub skips: Vec<Skip>,
+    /// The rule that first excluded something, as `source:line:pattern`.
+    pub first_ignored: Option<String>,
+    /// Wall times.
+    pub seconds: Seconds,
+    /// The most memory that the process has had resident so far; 0 where the system does not tell.
+    pub peak_rss_bytes: u64,
+    /// Size of the index on disk.
+    pub index_bytes: u64,
+    /// Generations that this run has published.
+    pub publications: u64,
+}
+
+/// The most memory that this process has had resident, in bytes; 0 where the system does not tell.
+pub(super) fn peak_rss_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse::<u64>().ok());
+    kilobytes.map_or(0, |kilobytes| kilobytes << 10)
+}

@@ -1,0 +1,412 @@
+//! A run in the background: its progress, its end, and how to stop it.
+
+use super::report::{Outcome, Report, Seconds, peak_rss_bytes};
+use super::{Engine, Shards, base_rules, lock};
+use crate::commit::{Committed, Committer, NextIds, recovery};
+use crate::counters::Counts;
+use crate::error::{RunError, StoreError};
+use crate::io::Selected;
+use crate::limits::COMMIT_CHANNEL;
+use crate::shard::placement::core_count;
+use crate::shard::{
+    Ids, PoolError, PoolProgress, PoolResult, ScanInput, SegmentLimits, ToCommit, panic_message, readers_for, run_pool,
+};
+use crate::store::Store;
+use crate::store::schema::Published;
+use crossbeam_channel::Receiver;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Events that a caller has not taken are dropped past this many.
+const EVENTS_MAX: usize = 256;
+
+/// Something that happened in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A generation was published and can be searched.
+    Published(u64),
+    /// The run has ended; [`Run::wait`] will not wait.
+    Ended,
+}
+
+/// A run at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// What was counted so far.
+    pub files: Counts,
+    /// Directories, chunks and parcels that wait for a worker.
+    pub queue_depth: usize,
+    /// Since the start.
+    pub elapsed: Duration,
+    /// Files that the last generation held: an estimate of how many there are to see. 0 on a first run.
+    pub expected: u64,
+    /// Whether the tree was gone over, so that only writing is left.
+    pub scanned: bool,
+}
+
+/// Stops a run. Clone it, send it anywhere; cancelling twice is fine.
+#[derive(Clone, Debug)]
+pub struct Canceller(Arc<AtomicBool>);
+
+impl Canceller {
+    /// Asks the run to stop: nothing new is begun, what is in flight is let finish, and what was published stays.
+    /// Returns at once; the run ends a moment later, with [`Outcome::Cancelled`].
+    pub fn cancel(&self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// A run that goes on in the background. Wait for it with [`Run::wait`], or `.await` it: it is a [`Future`] that needs no
+/// particular runtime. Dropping it cancels the run and waits for its end.
+#[derive(Debug)]
+pub struct Run {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    events: mpsc::Receiver<Event>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    started: Instant,
+    cancelled: Arc<AtomicBool>,
+    progress: Arc<PoolProgress>,
+    scanned: AtomicBool,
+    expected: AtomicU32,
+    end: Mutex<End>,
+    events: mpsc::SyncSender<Event>,
+}
+
+#[derive(Debug, Default)]
+struct End {
+    result: Option<Result<Report, RunError>>,
+    waker: Option<Waker>,
+}
+
+impl Run {
+    /// Where the run is now. Cheap: sums a few counters.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            files: self.shared.progress.counts(),
+            queue_depth: self.shared.progress.depth(),
+            elapsed: self.shared.started.elapsed(),
+            expected: u64::from(self.shared.expected.load(Relaxed)),
+            scanned: self.shared.scanned.load(Relaxed),
+        }
+    }
+
+    /// The next event, waiting up to `patience` for it.
+    pub fn next_event(&self, patience: Duration) -> Option<Event> {
+        self.events.recv_timeout(patience).ok()
+    }
+
+    /// A handle that stops the run.
+    pub fn canceller(&self) -> Canceller {
+        Canceller(Arc::clone(&self.shared.cancelled))
+    }
+
+    /// Whether the run has ended.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// Whatever kept the run from doing its work; what was published before stays.
+    pub fn wait(mut self) -> Result<Report, RunError> {
+        self.join();
+        self.take_result().unwrap_or_else(|| Err(RunError::Panicked { detail: "the run left no result".into() }))
+    }
+
+    fn join(&mut self) {
+        if let Some(thread) = self.thread.take()
+            && let Err(payload) = thread.join()
+        {
+            let detail = panic_message(&*payload);
+            self.shared.lock_end().result.get_or_insert(Err(RunError::Panicked { detail }));
+        }
+    }
+
+    fn take_result(&self) -> Option<Result<Report, RunError>> {
+        self.shared.lock_end().result.take()
+    }
+}
+
+impl Future for Run {
+    type Output = Result<Report, RunError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut end = self.shared.lock_end();
+        match end.result.take() {
+            Some(result) => Poll::Ready(result),
+            None => {
+                end.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.canceller().cancel();
+        self.join();
+    }
+}
+
+impl Shared {
+    fn lock_end(&self) -> std::sync::MutexGuard<'_, End> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An event nobody listens for is no loss.
+    fn tell(&self, event: Event) {
+        let _ = self.events.try_send(event);
+    }
+
+    fn end(&self, result: Result<Report, RunError>) {
+        self.tell(Event::Ended);
+        let mut end = self.lock_end();
+        end.result = Some(result);
+        if let Some(waker) = end.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Ends the run with an error if its thread dies of a panic: a task that awaits it must not wait for ever.
+struct EndOnPanic<'s>(&'s Shared);
+
+impl Drop for EndOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end(Err(RunError::Panicked { detail: "see the log".into() }));
+        }
+    }
+}
+
+/// Starts a run over the whole tree, or over `only` some paths of it.
+pub(super) fn start(engine: Engine, only: Option<Vec<PathBuf>>) -> Run {
+    let (sender, events) = mpsc::sync_channel(EVENTS_MAX);
+    let shared = Arc::new(Shared {
+        started: Instant::now(),
+        cancelled: Arc::default(),
+        progress: Arc::default(),
+        scanned: AtomicBool::new(false),
+        expected: AtomicU32::new(0),
+        end: Mutex::default(),
+        events: sender,
+    });
+    let for_thread = Arc::clone(&shared);
+    let body = move || {
+        let guard = EndOnPanic(&for_thread);
+        let result = run(&engine, &for_thread, only);
+        drop(guard);
+        for_thread.end(result);
+    };
+    let thread = match std::thread::Builder::new().name("leindex-run".into()).spawn(body) {
+        Ok(thread) => Some(thread),
+        Err(error) => {
+            let detail = format!("no thread could be started: {error}");
+            shared.end(Err(RunError::Panicked { detail }));
+            None
+        }
+    };
+    Run { shared, thread, events }
+}
+
+fn run(engine: &Engine, shared: &Shared, only: Option<Vec<PathBuf>>) -> Result<Report, RunError> {
+    let layout = &engine.inner.layout;
+    let index_dir = &layout.index_dir;
+    let config = &engine.inner.config;
+    let selected = crate::io::select(config.backend)
+        .map_err(|error| crate::error::OpenError::Setting { setting: "backend", detail: error.to_string() })?;
+    let _lock = lock::acquire(layout)?;
+    let store = engine.store()?;
+    let (text, published) =
+        recovery::open_for_writing(&store, &engine.text_dir()).map_err(|error| error.into_run(index_dir))?;
+    if let Err(error) = leindex_fallback::raise_open_file_limit() {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+    let known = has_files(&store, shared).map_err(|error| error.into_run(index_dir))?;
+    let (to_commit, from_shards) = crossbeam_channel::bounded(COMMIT_CHANNEL);
+    let ids = Arc::new(Ids {
+        next_file: AtomicU32::new(published.next_file),
+        next_dir: AtomicU32::new(published.next_dir),
+    });
+    let plan = Plan { only, known, to_commit, ids: Arc::clone(&ids) };
+    let input = scan_input(engine, shared, &selected, &store, &text, plan)?;
+    let shards = input.shards;
+    let committer = Committer::new(store, text, published);
+    let whole = input.only.is_none();
+    let (scanned, committed) = std::thread::scope(|scope| {
+        let commit = scope.spawn(|| commit_loop(committer, &from_shards, &ids, shared, whole));
+        let scanned = run_pool(input, &shared.scanned);
+        (scanned, commit.join())
+    });
+    let committed = match committed {
+        Ok(committed) => committed.map_err(|error| error.into_run(index_dir)),
+        Err(payload) => Err(RunError::Panicked { detail: panic_message(&*payload) }),
+    };
+    let scanned = scanned.map_err(|error| match error {
+        PoolError::Io(source) => RunError::Root { path: layout.root.clone(), source },
+        PoolError::Store(error) => error.into_run(index_dir),
+        PoolError::Panicked(detail) => RunError::Panicked { detail },
+    });
+    // When both failed, the commit's error is the cause: it is what made the workers stop.
+    let committed = committed?;
+    Ok(report(engine, shared, &selected, published, shards, scanned?, committed))
+}
+
+/// What differs between runs.
+struct Plan {
+    only: Option<Vec<PathBuf>>,
+    known: bool,
+    to_commit: crossbeam_channel::Sender<ToCommit>,
+    ids: Arc<Ids>,
+}
+
+fn has_files(store: &Store, shared: &Shared) -> Result<bool, StoreError> {
+    let [entries, files, _] = crate::store::StoreReader::begin(store)?.record_counts()?;
+    shared.expected.store(u32::try_from(files).unwrap_or(u32::MAX), Relaxed);
+    Ok(entries > 0)
+}
+
+fn scan_input(
+    engine: &Engine,
+    shared: &Shared,
+    selected: &Selected,
+    store: &Store,
+    text: &crate::text::index::TextIndex,
+    plan: Plan,
+) -> Result<ScanInput, RunError> {
+    let config = &engine.inner.config;
+    let layout = &engine.inner.layout;
+    let base = base_rules::load(layout, &config.rules)?;
+    let root = selected
+        .backend
+        .open_root(&layout.root)
+        .map_err(|source| RunError::Root { path: layout.root.clone(), source })?;
+    let fixed = match config.shards {
+        Shards::Auto => None,
+        Shards::Count(count) => Some(count),
+    };
+    let shards = fixed.unwrap_or(usize::MAX).min(core_count());
+    Ok(ScanInput {
+        backend: Arc::clone(&selected.backend),
+        root,
+        only: plan.only.map(|paths| paths.iter().map(|path| super::layout::path_bytes(path)).collect()),
+        store: plan.known.then(|| store.clone()),
+        factory: Some(text.factory()),
+        to_commit: plan.to_commit,
+        shards,
+        readers: readers_for(fixed, shards),
+        placement: config.placement,
+        segment_limits: SegmentLimits { inverter_bytes: config.inverter_bytes, age: config.checkpoint },
+        ids: plan.ids,
+        rules: base.stack,
+        rule_options: base.options,
+        rule_prefix: base.prefix,
+        git: base.git,
+        index_dir: layout.index_dir_in_root(),
+        file_bytes_max: config.file_bytes_max,
+        batch_files: config.batch_files,
+        lookahead: config.lookahead,
+        cancelled: Arc::clone(&shared.cancelled),
+        progress: Arc::clone(&shared.progress),
+    })
+}
+
+/// The commit thread: takes what the shards send until all of them are gone, publishing whenever a segment is full, and
+/// once more at the end.
+fn commit_loop(
+    mut committer: Committer,
+    from_shards: &Receiver<ToCommit>,
+    ids: &Ids,
+    shared: &Shared,
+    whole: bool,
+) -> Result<(Committed, Duration), StoreError> {
+    let mut spent = Duration::ZERO;
+    let mut publish = |committer: &mut Committer, complete: bool| {
+        let started = Instant::now();
+        let before = committer.result().publications;
+        let next = NextIds { file: ids.next_file.load(Relaxed), dir: ids.next_dir.load(Relaxed) };
+        let published = committer.publish(next, complete);
+        spent += started.elapsed();
+        if published.is_err() {
+            // Nothing more can be published, so there is no point in reading on.
+            shared.cancelled.store(true, Relaxed);
+        } else if committer.result().publications > before {
+            shared.tell(Event::Published(committer.result().generation));
+        }
+        published
+    };
+    for message in from_shards {
+        match message {
+            ToCommit::Batch(segment, batch) => committer.batch(segment, batch),
+            ToCommit::Sealed { segment, meta, last } => {
+                committer.sealed(segment, meta);
+                // The last segments of all shards come at about the same time: they are published together.
+                if !last {
+                    publish(&mut committer, false)?;
+                }
+            }
+            ToCommit::Failed(error) => {
+                shared.cancelled.store(true, Relaxed);
+                return Err(error.into());
+            }
+        }
+    }
+    if !shared.cancelled.load(Relaxed) {
+        publish(&mut committer, whole)?;
+    }
+    Ok((committer.result(), spent))
+}
+
+fn report(
+    engine: &Engine,
+    shared: &Shared,
+    selected: &Selected,
+    published: Published,
+    shards: usize,
+    scanned: PoolResult,
+    (committed, spent): (Committed, Duration),
+) -> Report {
+    let mut files = shared.progress.counts();
+    files.removed = committed.removed;
+    files.retries = committed.retries;
+    let total = shared.started.elapsed();
+    let cancelled = shared.cancelled.load(Relaxed);
+    let seconds = Seconds {
+        total: total.as_secs_f64(),
+        scan: scanned.scan.as_secs_f64(),
+        index: total.saturating_sub(scanned.scan + spent).as_secs_f64(),
+        commit: spent.as_secs_f64(),
+        text_published: if cancelled { 0.0 } else { total.as_secs_f64() },
+    };
+    debug_assert!(committed.generation >= published.generation);
+    Report {
+        outcome: if cancelled { Outcome::Cancelled } else { Outcome::Done },
+        generation: committed.generation,
+        root: engine.inner.layout.root.clone(),
+        backend: selected.backend.name(),
+        backend_why: selected.why.clone(),
+        shards: shards + shared.progress.readers_peak(),
+        files,
+        skips: scanned.skips,
+        first_ignored: scanned.first_ignored,
+        seconds,
+        peak_rss_bytes: peak_rss_bytes(),
+        index_bytes: engine.inner.layout.disk_bytes(),
+        publications: committed.publications,
+    }
+}

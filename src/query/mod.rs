@@ -1,0 +1,2 @@
+//! Query
+pub mod plan;

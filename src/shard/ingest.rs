@@ -1,0 +1,214 @@
+//! Content to terms to segment: the CPU half of a shard.
+
+use super::outbox::Outbox;
+use crate::counters::{self, Counters};
+use crate::limits::RACY;
+use crate::record::{DirId, FileId, FileMeta, FileRecord, Flags, SegmentKey};
+use crate::text::encoding::{Decoded, Encoding, decode, has_folding_chars};
+use crate::text::index::SegmentFactory;
+use crate::text::inverter::Inverter;
+use crate::text::language::Language;
+use crate::text::runs::has_odd_run;
+use crate::text::schema::{TAG_FOLDS, TAG_LONG_RUN, TAG_NOT_UTF8, TAG_ODD_RUN, language_tag};
+use crate::text::terms::FileTerms;
+use leindex_fallback::Meta;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// A file that is about to be read.
+#[derive(Clone, Debug)]
+pub(super) struct FileInfo {
+    pub(super) parent: DirId,
+    pub(super) name: Vec<u8>,
+    pub(super) meta: Meta,
+    /// When `meta` was taken, nanoseconds since the epoch.
+    pub(super) stat_ns: i64,
+    pub(super) replaces: Option<FileId>,
+}
+
+impl FileInfo {
+    /// The record of the file's new version.
+    pub(super) fn record(self, id: FileId, found: Found) -> FileRecord {
+        let racy = self.meta.mtime_ns + RACY.as_nanos() as i64 >= self.stat_ns;
+        let meta = FileMeta {
+            id,
+            size: self.meta.size,
+            mtime_ns: self.meta.mtime_ns,
+            ctime_ns: self.meta.ctime_ns,
+            inode: self.meta.inode,
+            flags: if racy || found.torn { found.flags.with(Flags::DIRTY) } else { found.flags },
+            encoding: found.encoding.code(),
+            language: found.language.code(),
+        };
+        FileRecord { parent: self.parent, name: self.name, meta, replaces: self.replaces }
+    }
+}
+
+/// What reading a file has shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) flags: Flags,
+    pub(super) encoding: Encoding,
+    pub(super) language: Language,
+    /// The content is not what the metadata was taken of.
+    pub(super) torn: bool,
+}
+
+/// Content of several files on its way from a reader to a shard.
+#[derive(Default)]
+pub(super) struct Parcel {
+    files: Vec<(FileInfo, usize)>,
+    bytes: Vec<u8>,
+}
+
+impl Parcel {
+    /// Adds a file.
+    pub(super) fn push(&mut self, file: FileInfo, content: &[u8]) {
+        self.bytes.extend_from_slice(content);
+        self.files.push((file, self.bytes.len()));
+    }
+
+    pub(super) fn file_count(&self) -> usize {
+        self.files.len()
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.bytes.len() + self.files.len() * 128
+    }
+
+    /// Calls `each` with every file and its content.
+    pub(super) fn unpack(self, mut each: impl FnMut(FileInfo, &[u8])) {
+        let mut start = 0;
+        for (file, end) in self.files {
+            each(file, &self.bytes[start..end]);
+            start = end;
+        }
+    }
+}
+
+/// Ids that were never used.
+#[derive(Debug)]
+pub(crate) struct Ids {
+    pub(crate) next_file: AtomicU32,
+    pub(crate) next_dir: AtomicU32,
+}
+
+impl Ids {
+    pub(super) fn file(&self) -> FileId {
+        self.next_file.fetch_add(1, Relaxed)
+    }
+
+    pub(super) fn dir(&self) -> DirId {
+        self.next_dir.fetch_add(1, Relaxed)
+    }
+}
+
+/// When a shard ends its segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SegmentLimits {
+    pub(crate) inverter_bytes: usize,
+    pub(crate) age: Duration,
+}
+
+/// One shard's inverter and what surrounds it.
+pub(super) struct Ingest {
+    terms: FileTerms,
+    scratch: String,
+    inverter: Inverter,
+    file_ids: Vec<FileId>,
+    segment: SegmentKey,
+    born: Instant,
+    factory: SegmentFactory,
+    limits: SegmentLimits,
+    pub(super) outbox: Outbox,
+}
+
+impl Ingest {
+    pub(super) fn new(shard: u32, factory: SegmentFactory, limits: SegmentLimits, outbox: Outbox) -> Self {
+        Ingest {
+            terms: FileTerms::default(),
+            scratch: String::new(),
+            inverter: Inverter::default(),
+            file_ids: Vec::new(),
+            segment: SegmentKey { shard, sequence: 0 },
+            born: Instant::now(),
+            factory,
+            limits,
+            outbox,
+        }
+    }
+
+    /// The segment that shard `shard` begins with.
+    pub(super) fn first_segment(shard: u32) -> SegmentKey {
+        SegmentKey { shard, sequence: 0 }
+    }
+
+    /// Indexes one file and hands its record on. A full segment is written out here, between two batches.
+    pub(super) fn file(&mut self, file: FileInfo, content: &[u8], ids: &Ids, counters: &Counters) {
+        let torn = content.len() as u64 != file.meta.size;
+        let id = ids.file();
+        let (mut found, is_text) = match decode(content, &mut self.scratch) {
+            Decoded::Binary => (Found::binary(&file.name), false),
+            Decoded::Text { encoding, text, .. } => {
+                let language = Language::detect(&file.name, &text.as_bytes()[..text.len().min(256)]);
+                self.terms.collect(text.as_bytes());
+                let tag = language_tag(language.code());
+                let mut tags: Vec<&[u8]> = vec![&tag];
+                let flagged = [
+                    (self.terms.long_runs() > 0, TAG_LONG_RUN),
+                    (encoding == Encoding::Latin1, TAG_NOT_UTF8),
+                    (has_folding_chars(text), TAG_FOLDS),
+                    (has_odd_run(text), TAG_ODD_RUN),
+                ];
+                tags.extend(flagged.iter().filter(|(set, _)| *set).map(|(_, tag)| *tag));
+                self.inverter.add(&self.terms, &tags);
+                self.file_ids.push(id);
+                (Found { flags: Flags::INDEXED, encoding, language, torn: false }, true)
+            }
+        };
+        found.torn = torn;
+        counters::add(if is_text { &counters.indexed } else { &counters.binary }, 1);
+        if self.outbox.file(file.record(id, found)) && self.is_full() {
+            self.seal(false);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.inverter.memory_bytes() >= self.limits.inverter_bytes || self.born.elapsed() >= self.limits.age
+    }
+
+    /// Ends the segment: writes it if it holds a document, and hands it to `commit`.
+    pub(super) fn seal(&mut self, last: bool) {
+        let inverter = std::mem::take(&mut self.inverter);
+        let file_ids = std::mem::take(&mut self.file_ids);
+        let span = tracing::debug_span!("seal", shard = self.segment.shard, docs = file_ids.len());
+        let _entered = span.enter();
+        let written = match file_ids.len() {
+            0 => Ok(None),
+            _ => self.factory.write(inverter, &file_ids).map(Some),
+        };
+        let next = SegmentKey { sequence: self.segment.sequence + 1, ..self.segment };
+        match written {
+            Ok(meta) => self.outbox.seal(meta, last, next),
+            Err(error) => self.outbox.fail(error),
+        }
+        self.segment = next;
+        self.born = Instant::now();
+    }
+}
+
+impl Found {
+    fn binary(name: &[u8]) -> Found {
+        Found {
+            flags: Flags::BINARY,
+            encoding: Encoding::Utf8,
+            language: Language::detect(name, &[]),
+            torn: false,
+        }
+    }
+
+    /// A file over the size limit.
+    pub(super) fn too_large(name: &[u8]) -> Found {
+        Found { flags: Flags::TOO_LARGE, ..Found::binary(name) }
+    }
+}

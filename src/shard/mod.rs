@@ -1,0 +1,28 @@
+//! The workers of a run: each lists directories, applies the rules, compares with the published generation, reads what
+//! changed and, if it owns an inverter, indexes it.
+//!
+//! A *shard* is pinned to a core and owns an inverter, hence one segment at a time. A *reader* only does I/O and hands
+//! what it read to the shards; readers are started when reads miss the page cache, because then the device is the limit
+//! and wants more requests in flight than there are cores. Shards never open a write transaction: everything they find
+//! goes to `commit` in batches over a bounded channel.
+//!
+//! * `queue`: directories and chunks of files still to do, parcels of content to be indexed.
+//! * `scan`: one directory or chunk: list, rules, stat, compare, fetch.
+//! * `ingest`: content to terms to segment.
+//! * `rules_in_dir`: which rule files hold in a directory.
+//! * `worker`: the loops of shards and readers.
+//! * `pool`: starts and supervises them.
+
+mod ingest;
+mod outbox;
+pub(crate) mod placement;
+pub(crate) mod pool;
+mod queue;
+mod rules_in_dir;
+mod scan;
+mod worker;
+
+pub(crate) use ingest::{Ids, SegmentLimits};
+pub(crate) use outbox::ToCommit;
+pub(crate) use pool::{PoolError, PoolProgress, PoolResult, ScanInput, panic_message, readers_for, run_pool};
+pub(crate) use rules_in_dir::{RuleOptions, rule_file_names};

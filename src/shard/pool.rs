@@ -1,0 +1,293 @@
+//! Starts the workers of a run, adds readers while reads miss the cache, and waits for all of them.
+
+use super::ingest::{Ids, Ingest, SegmentLimits};
+use super::outbox::{Outbox, ToCommit};
+use super::placement::{Placement, core_count};
+use super::queue::Queue;
+use super::rules_in_dir::RuleOptions;
+use super::scan::{DirAt, DirJob, Job, ScanContext, Scanner};
+use super::worker::{run_reader, run_shard};
+use crate::counters::{Counters, Counts};
+use crate::error::{Skip, StoreError};
+use crate::limits::READERS_PER_CORE;
+use crate::record::ROOT;
+use crate::rules::Stack;
+use crate::store::Store;
+use crate::text::index::SegmentFactory;
+use crossbeam_channel::Sender;
+use leindex_fallback::{Backend, Dir, WorkerOptions};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::{Builder, Scope};
+use std::time::{Duration, Instant};
+
+/// How often the pool looks at the miss rate.
+const WATCH: Duration = Duration::from_millis(4);
+/// New readers are worth starting when more than one in this many reads misses.
+const MISS_SHARE: u64 = 8;
+/// Reads that a judgement needs.
+const READS_MIN: u64 = 16;
+
+/// Everything that a scan needs to know.
+pub(crate) struct ScanInput {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) root: Dir,
+    /// What is published, if anything is.
+    pub(crate) store: Option<Store>,
+    /// Makes segments; `None` to list files only, by readers alone.
+    pub(crate) factory: Option<SegmentFactory>,
+    pub(crate) to_commit: Sender<ToCommit>,
+    /// Shards with an inverter.
+    pub(crate) shards: usize,
+    /// Readers to start with, and the most there may be.
+    pub(crate) readers: (usize, usize),
+    pub(crate) placement: Placement,
+    pub(crate) segment_limits: SegmentLimits,
+    pub(crate) ids: Arc<Ids>,
+    pub(crate) rules: Arc<Stack>,
+    pub(crate) rule_options: RuleOptions,
+    pub(crate) rule_prefix: Vec<u8>,
+    /// Whether the root lies in a git repository.
+    pub(crate) git: bool,
+    pub(crate) index_dir: Option<Vec<u8>>,
+    pub(crate) file_bytes_max: u64,
+    pub(crate) batch_files: usize,
+    pub(crate) lookahead: usize,
+    pub(crate) cancelled: Arc<AtomicBool>,
+    pub(crate) progress: Arc<PoolProgress>,
+}
+
+/// What can be seen of a scan from outside while it runs.
+#[derive(Debug, Default)]
+pub(crate) struct PoolProgress {
+    workers: RwLock<Vec<Arc<Counters>>>,
+    depth: AtomicUsize,
+    readers: AtomicUsize,
+}
+
+impl PoolProgress {
+    /// Totals over all workers.
+    pub(crate) fn counts(&self) -> Counts {
+        let mut total = Counts::default();
+        for counters in self.workers.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            total += counters.counts();
+        }
+        total
+    }
+
+    /// Jobs and parcels waiting.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth.load(Relaxed)
+    }
+
+    /// The most readers that there were at once.
+    pub(crate) fn readers_peak(&self) -> usize {
+        self.readers.load(Relaxed)
+    }
+
+    fn worker(&self) -> Arc<Counters> {
+        let counters = Arc::new(Counters::default());
+        self.workers.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
+        counters
+    }
+}
+
+/// How a scan ended.
+#[derive(Debug)]
+pub(crate) struct PoolResult {
+    pub(crate) skips: Vec<Skip>,
+    pub(crate) first_ignored: Option<String>,
+    /// Paths, when files were only listed.
+    pub(crate) listed: Vec<Vec<u8>>,
+    /// How long the scan took, without the segments that were written after it.
+    pub(crate) scan: Duration,
+}
+
+/// Why a scan could not be finished.
+pub(crate) enum PoolError {
+    Io(io::Error),
+    Store(StoreError),
+    Panicked(String),
+}
+
+/// Scans the whole tree. Returns when every worker has ended and everything was sent to `commit`.
+pub(crate) fn run_pool(input: ScanInput) -> Result<PoolResult, PoolError> {
+    let ScanInput { backend, root, store, factory, to_commit, progress, .. } = input;
+    let context = ScanContext {
+        listed: factory.is_none().then(Mutex::default),
+        store,
+        ids: input.ids,
+        rule_options: input.rule_options,
+        rule_prefix: input.rule_prefix,
+        index_dir: input.index_dir,
+        file_bytes_max: input.file_bytes_max,
+        batch_files: input.batch_files,
+        cancelled: input.cancelled,
+        skips: Mutex::default(),
+        first_ignored: Mutex::default(),
+        failure: Mutex::default(),
+    };
+    let queue = Queue::default();
+    let at = DirAt::Open(Arc::new(root));
+    let (known, rules, git) = (context.store.is_some(), input.rules, input.git);
+    queue.push(&mut vec![Job::Dir(DirJob { at, id: ROOT, known, path: Vec::new(), rules, git, depth: 0 })]);
+    let options = WorkerOptions::default().lookahead(input.lookahead);
+    let team = Team { context: &context, queue: &queue, backend: &*backend, options, progress: &progress, to_commit };
+    let started = Instant::now();
+    let mut scan = Duration::ZERO;
+    let panicked = std::thread::scope(|scope| {
+        let mut handles = Vec::new();
+        for (shard, factory) in factory.iter().cycle().take(input.shards).enumerate() {
+            handles.push(team.start_shard(scope, shard, factory.clone(), input.segment_limits, input.placement)?);
+        }
+        let readers = team.supervise(scope, input.readers)?;
+        handles.extend(readers);
+        scan = started.elapsed();
+        let mut panicked = None;
+        for handle in handles {
+            if let Err(payload) = handle.join() {
+                panicked.get_or_insert(panic_message(&*payload));
+            }
+        }
+        Ok(panicked)
+    });
+    let panicked = panicked.map_err(|error| {
+        queue.close();
+        PoolError::Io(error)
+    })?;
+    if let Some(message) = panicked {
+        return Err(PoolError::Panicked(message));
+    }
+    if let Some(error) = context.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(PoolError::Store(error));
+    }
+    Ok(PoolResult {
+        skips: context.skips.into_inner().unwrap_or_else(PoisonError::into_inner),
+        first_ignored: context.first_ignored.into_inner().unwrap_or_else(PoisonError::into_inner),
+        listed: context.listed.map(|listed| listed.into_inner().unwrap_or_else(PoisonError::into_inner)).unwrap_or_default(),
+        scan,
+    })
+}
+
+/// What it takes to start a worker.
+struct Team<'e> {
+    context: &'e ScanContext,
+    queue: &'e Queue,
+    backend: &'e dyn Backend,
+    options: WorkerOptions,
+    progress: &'e PoolProgress,
+    to_commit: Sender<ToCommit>,
+}
+
+type Handle<'s> = std::thread::ScopedJoinHandle<'s, ()>;
+
+impl<'e> Team<'e> {
+    fn scanner<'s>(&'s self, counters: &'s Counters) -> io::Result<Scanner<'s>> {
+        let io = self.backend.worker(self.options)?;
+        Ok(Scanner::new(self.context, self.queue, counters, io))
+    }
+
+    fn start_shard<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        shard: usize,
+        factory: SegmentFactory,
+        limits: SegmentLimits,
+        placement: Placement,
+    ) -> io::Result<Handle<'s>> {
+        let counters = self.progress.worker();
+        let first = Ingest::first_segment(shard as u32);
+        let outbox = Outbox::new(self.to_commit.clone(), Some(first), self.context.batch_files);
+        let run = move || {
+            let _guard = CloseOnPanic(self);
+            match self.scanner(&counters) {
+                Ok(scanner) => {
+                    let ingest = Ingest::new(shard as u32, factory, limits, outbox);
+                    run_shard(scanner, ingest, shard, placement);
+                }
+                Err(error) => self.context.fail(error.into()),
+            }
+        };
+        Builder::new().name(format!("leindex-shard-{shard}")).spawn_scoped(scope, run)
+    }
+
+    fn start_reader<'s>(&'s self, scope: &'s Scope<'s, '_>, number: usize) -> io::Result<Handle<'s>> {
+        let counters = self.progress.worker();
+        let outbox = Outbox::new(self.to_commit.clone(), None, self.context.batch_files);
+        self.queue.reader_begins();
+        let run = move || {
+            let _guard = CloseOnPanic(self);
+            match self.scanner(&counters) {
+                Ok(scanner) => run_reader(scanner, outbox),
+                Err(error) => {
+                    self.context.fail(error.into());
+                    self.queue.reader_ends();
+                }
+            }
+        };
+        let started = Builder::new().name(format!("leindex-reader-{number}")).spawn_scoped(scope, run);
+        if started.is_err() {
+            self.queue.reader_ends();
+        }
+        started
+    }
+
+    /// Watches the run until its work is done, starting readers while they help: twice as many each time that the last
+    /// ones did not bring the misses down.
+    fn supervise<'s>(&'s self, scope: &'s Scope<'s, '_>, (first, most): (usize, usize)) -> io::Result<Vec<Handle<'s>>> {
+        let mut handles: Vec<Handle<'s>> = Vec::new();
+        let mut wanted = first;
+        let mut seen = Counts::default();
+        let mut started = 0;
+        while !self.queue.is_finished() {
+            if self.context.cancelled.load(Relaxed) {
+                self.queue.close();
+                break;
+            }
+            let mut alive = handles.iter().filter(|handle| !handle.is_finished()).count();
+            while alive < wanted {
+                handles.push(self.start_reader(scope, started)?);
+                started += 1;
+                alive += 1;
+            }
+            self.progress.readers.fetch_max(alive, Relaxed);
+            self.progress.depth.store(self.queue.depth(), Relaxed);
+            std::thread::park_timeout(WATCH);
+            let now = self.progress.counts();
+            let (reads, misses) = (now.reads - seen.reads, now.misses - seen.misses);
+            if reads >= READS_MIN {
+                let missing = misses * MISS_SHARE > reads;
+                wanted = if missing { (alive.max(core_count()) * 2).min(most) } else { first };
+                seen = now;
+            }
+        }
+        self.progress.depth.store(0, Relaxed);
+        Ok(handles)
+    }
+}
+
+/// The readers that a run of `shards` shards may have: none when the count was fixed beyond the shards' own.
+pub(crate) fn readers_for(fixed: Option<usize>, shards: usize) -> (usize, usize) {
+    match fixed {
+        Some(workers) => (workers.saturating_sub(shards), workers.saturating_sub(shards)),
+        None => (0, core_count() * READERS_PER_CORE - shards.min(core_count() * READERS_PER_CORE)),
+    }
+}
+
+/// A worker that panics must not leave the others waiting for it.
+struct CloseOnPanic<'t, 'e>(&'t Team<'e>);
+
+impl Drop for CloseOnPanic<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.context.cancelled.store(true, Relaxed);
+            self.0.queue.close();
+        }
+    }
+}
+
+pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message").to_owned()
+}

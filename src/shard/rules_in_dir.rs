@@ -1,0 +1,74 @@
+//! Which rule files hold in a directory: reads those that its listing names.
+
+use crate::rules::{Case, RuleFile, Source, SourceKind, Stack};
+use leindex_fallback::{Dir, Fetch, Kind, Listing, Worker};
+use std::sync::Arc;
+
+/// Rule files larger than this are not read; git's own limit.
+const RULE_BYTES_MAX: u64 = 100 << 20;
+
+/// Which rule files count.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RuleOptions {
+    /// Rule files of the tree count at all.
+    pub(crate) files: bool,
+    /// `.gitignore` counts outside of repositories too.
+    pub(crate) git_everywhere: bool,
+    /// Names that begin with a dot are seen.
+    pub(crate) hidden: bool,
+    /// How rules compare letters.
+    pub(crate) case: Case,
+}
+
+/// The names of rule files, with what they are; `.gitignore` only where git would read it.
+pub(crate) fn rule_file_names(git: bool) -> impl Iterator<Item = (&'static [u8], SourceKind)> {
+    let names: [(&[u8], SourceKind); 3] = [
+        (b".gitignore", SourceKind::Gitignore),
+        (b".ignore", SourceKind::Ignore),
+        (b".leindexignore", SourceKind::Leindexignore),
+    ];
+    names.into_iter().filter(move |(_, kind)| git || *kind != SourceKind::Gitignore)
+}
+
+/// Names of directories that hold a version control system's own data. Only a rule of the command line lifts these:
+/// an allow-list such as `*`, `!*/` in a `.gitignore` must not.
+pub(super) fn is_repository_data(name: &[u8]) -> bool {
+    matches!(name, b".git" | b".hg" | b".svn" | b".jj")
+}
+
+/// The rules of the directory `path` (relative, with a slash at its end unless it is empty), whose parent's rules are
+/// `outer`. `failed` is told of a rule file that is there and cannot be read.
+pub(super) fn rules_of(
+    io: &mut dyn Worker,
+    dir: &Arc<Dir>,
+    listing: &Listing,
+    outer: &Arc<Stack>,
+    place: &RulePlace<'_>,
+    failed: &mut dyn FnMut(&[u8], String),
+) -> Arc<Stack> {
+    let mut files = Vec::new();
+    for (name, kind) in rule_file_names(place.git) {
+        let found = (0..listing.len()).find(|&i| listing.name(i) == name && listing.kind(i) == Kind::File);
+        let Some(index) = found else { continue };
+        let request = Fetch { dir, name: listing.c_name(index), size: 4096, limit: RULE_BYTES_MAX, token: 0 };
+        let display = [place.path, name].concat();
+        let mut each = |fetched: leindex_fallback::Fetched<'_>| match fetched.result {
+            Ok(content) => {
+                let source = Source { kind, display: display.clone(), base: place.path.to_vec() };
+                files.push(RuleFile::parse(source, content, place.case));
+            }
+            Err(error) => failed(name, error.to_string()),
+        };
+        io.fetch(request, &mut each);
+        io.finish(&mut each);
+    }
+    outer.child(files)
+}
+
+/// Where rules are read.
+pub(super) struct RulePlace<'a> {
+    /// Path of the directory relative to the root of the rules, ending in a slash unless empty.
+    pub(super) path: &'a [u8],
+    pub(super) git: bool,
+    pub(super) case: Case,
+}

@@ -1,0 +1,561 @@
+//! One directory, or one chunk of a large one: list, rules, stat, compare with the published generation, fetch.
+
+use super::ingest::{FileInfo, Found, Ids};
+use super::outbox::Outbox;
+use super::queue::Queue;
+use super::rules_in_dir::{RuleOptions, RulePlace, is_repository_data, rules_of};
+use crate::counters::{self, Counters};
+use crate::error::{Skip, StoreError};
+use crate::limits::{CHUNK_FILES, DEPTH_MAX, NAME_BYTES_MAX, SKIPS_LISTED};
+use crate::record::{DirId, DirRecord, FileMeta, Flags, Gone, Removal};
+use crate::rules::{SourceKind, Stack};
+use crate::store::schema::Entry;
+use crate::store::{Store, StoreReader};
+use leindex_fallback::{Dir, Fetch, FetchError, Fetched, Kind, Listing, Meta, Worker};
+use std::ffi::CString;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A piece of the walk.
+pub(super) enum Job {
+    Dir(DirJob),
+    Files(FilesJob),
+}
+
+/// A directory that is to be listed.
+pub(super) struct DirJob {
+    pub(super) at: DirAt,
+    pub(super) id: DirId,
+    /// The published generation knows the directory.
+    pub(super) known: bool,
+    /// Path relative to the root, ending in a slash unless empty.
+    pub(super) path: Vec<u8>,
+    pub(super) rules: Arc<Stack>,
+    /// Whether it lies in a git repository.
+    pub(super) git: bool,
+    pub(super) depth: usize,
+}
+
+/// How to get at a directory.
+pub(super) enum DirAt {
+    Open(Arc<Dir>),
+    In(Arc<Dir>, CString),
+}
+
+/// Files of one directory that are to be compared and read.
+pub(super) struct FilesJob {
+    dir: Arc<Dir>,
+    id: DirId,
+    path: Arc<[u8]>,
+    listing: Arc<Listing>,
+    picks: Vec<Pick>,
+}
+
+struct Pick {
+    index: u32,
+    published: Option<FileMeta>,
+    /// Known already when the listing did not say what kind of entry it is.
+    meta: Option<Meta>,
+}
+
+/// What all workers of a run share.
+pub(crate) struct ScanContext {
+    /// What is published; `None` when nothing is, or when files are only listed.
+    pub(crate) store: Option<Store>,
+    /// Paths found, when files are only listed.
+    pub(crate) listed: Option<Mutex<Vec<Vec<u8>>>>,
+    pub(crate) ids: Arc<Ids>,
+    pub(crate) rule_options: RuleOptions,
+    /// Put before paths when rules are asked: where the root lies in its repository.
+    pub(crate) rule_prefix: Vec<u8>,
+    /// The index directory, relative to the root: never entered.
+    pub(crate) index_dir: Option<Vec<u8>>,
+    pub(crate) file_bytes_max: u64,
+    pub(crate) batch_files: usize,
+    pub(crate) cancelled: Arc<AtomicBool>,
+    pub(crate) skips: Mutex<Vec<Skip>>,
+    /// The rule that excluded the first entry that was excluded, for the message when nothing is left.
+    pub(crate) first_ignored: Mutex<Option<String>>,
+    pub(crate) failure: Mutex<Option<StoreError>>,
+}
+
+impl ScanContext {
+    fn skip(&self, counters: &Counters, skip: Skip) {
+        counters::add(&counters.skipped, 1);
+        if skip.failure {
+            counters::add(&counters.failed, 1);
+        }
+        tracing::debug!(%skip, "skipped");
+        let mut skips = self.skips.lock().unwrap_or_else(PoisonError::into_inner);
+        // Failures are worth more than links when not all can be listed.
+        if skips.len() < SKIPS_LISTED {
+            skips.push(skip);
+        } else if skip.failure && let Some(place) = skips.iter_mut().find(|listed| !listed.failure) {
+            *place = skip;
+        }
+    }
+
+    pub(super) fn fail(&self, error: StoreError) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.cancelled.store(true, Relaxed);
+    }
+}
+
+/// What becomes of content: indexed on the spot, or handed to a shard.
+pub(super) trait Sink {
+    fn content(&mut self, file: FileInfo, bytes: &[u8], context: &ScanContext, counters: &Counters);
+    fn outbox(&mut self) -> &mut Outbox;
+}
+
+/// The scanning half of a worker.
+pub(super) struct Scanner<'r> {
+    pub(super) context: &'r ScanContext,
+    pub(super) queue: &'r Queue,
+    pub(super) counters: &'r Counters,
+    io: Box<dyn Worker>,
+    in_flight: InFlight,
+    path: Vec<u8>,
+    jobs: Vec<Job>,
+}
+
+/// Files whose content was asked for.
+#[derive(Default)]
+struct InFlight {
+    files: Vec<Option<(FileInfo, Arc<[u8]>)>>,
+    free: Vec<u32>,
+}
+
+impl InFlight {
+    fn put(&mut self, file: FileInfo, path: Arc<[u8]>) -> u64 {
+        let index = self.free.pop().unwrap_or(self.files.len() as u32);
+        if index as usize == self.files.len() {
+            self.files.push(None);
+        }
+        self.files[index as usize] = Some((file, path));
+        u64::from(index)
+    }
+
+    fn take(&mut self, token: u64) -> Option<(FileInfo, Arc<[u8]>)> {
+        let taken = self.files.get_mut(token as usize)?.take();
+        self.free.push(token as u32);
+        taken
+    }
+}
+
+/// The listing of a directory, sorted out.
+#[derive(Default)]
+struct Sorted {
+    picks: Vec<Pick>,
+    new_dirs: Vec<DirRecord>,
+}
+
+impl<'r> Scanner<'r> {
+    pub(super) fn new(
+        context: &'r ScanContext,
+        queue: &'r Queue,
+        counters: &'r Counters,
+        io: Box<dyn Worker>,
+    ) -> Self {
+        let in_flight = InFlight::default();
+        Scanner { context, queue, counters, io, in_flight, path: Vec::new(), jobs: Vec::new() }
+    }
+
+    /// Works on one job.
+    pub(super) fn job(&mut self, job: Job, sink: &mut dyn Sink) {
+        match job {
+            Job::Dir(job) => self.dir(job, sink),
+            Job::Files(job) => self.files(&job, sink),
+        }
+        self.queue.job_done();
+    }
+
+    /// Completes what is in flight.
+    pub(super) fn finish(&mut self, sink: &mut dyn Sink) {
+        let Scanner { context, counters, io, in_flight, .. } = self;
+        io.finish(&mut |fetched| fetched_file(in_flight, context, counters, sink, fetched));
+    }
+
+    /// Reads and cache misses so far.
+    pub(super) fn reads_and_misses(&self) -> (u64, u64) {
+        let stats = self.io.stats();
+        (stats.opens, stats.misses)
+    }
+
+    fn dir(&mut self, job: DirJob, sink: &mut dyn Sink) {
+        let opened = match &job.at {
+            DirAt::Open(dir) => Ok(Arc::clone(dir)),
+            DirAt::In(parent, name) => self.open_dir(parent, name, sink).map(Arc::new),
+        };
+        let listed = opened.map_err(|error| ("open directory", error)).and_then(|dir| {
+            let mut listing = Listing::new();
+            self.io.list(&dir, &mut listing).map_err(|error| ("list", error))?;
+            Ok((dir, listing))
+        });
+        let (dir, mut listing) = match listed {
+            Ok(listed) => listed,
+            Err((op, error)) => return self.skip_dir(&job, op, &error),
+        };
+        counters::add(&self.counters.dirs, 1);
+        listing.sort_by_inode();
+        let sorted = match self.sort_out(&job, &dir, &mut listing, sink) {
+            Ok(sorted) => sorted,
+            Err(error) => return self.context.fail(error),
+        };
+        sink.outbox().dirs(sorted.new_dirs);
+        let path: Arc<[u8]> = job.path.into();
+        let listing = Arc::new(listing);
+        let mut picks = sorted.picks;
+        // The first chunk is done here and now; the others may be taken by anyone.
+        while picks.len() > CHUNK_FILES * 3 / 2 {
+            let picks = picks.split_off(picks.len() - CHUNK_FILES);
+            let (dir, path, listing) = (Arc::clone(&dir), Arc::clone(&path), Arc::clone(&listing));
+            self.jobs.push(Job::Files(FilesJob { dir, id: job.id, path, listing, picks }));
+        }
+        self.queue.push(&mut self.jobs);
+        self.files(&FilesJob { dir, id: job.id, path, listing, picks }, sink);
+    }
+
+    /// Opens a directory; when descriptors have run out, what is in flight is completed first.
+    fn open_dir(&mut self, parent: &Arc<Dir>, name: &CString, sink: &mut dyn Sink) -> io::Result<Dir> {
+        match self.io.open_dir(parent, name) {
+            Err(_) if self.io.in_flight() > 0 => {
+                self.finish(sink);
+                self.io.open_dir(parent, name)
+            }
+            opened => opened,
+        }
+    }
+
+    fn skip_dir(&mut self, job: &DirJob, op: &'static str, error: &io::Error) {
+        // What the index holds of the directory stays: whether it is still true cannot be told.
+        let path = job.path.strip_suffix(b"/").unwrap_or(&job.path).to_vec();
+        let gone = error.kind() == io::ErrorKind::NotFound;
+        let reason = if gone { "vanished while indexing".into() } else { error.to_string() };
+        self.context.skip(self.counters, Skip { path, op, reason, failure: !gone });
+    }
+
+    /// Applies the rules to every entry, finds what is gone, and makes jobs of the directories.
+    fn sort_out(
+        &mut self,
+        job: &DirJob,
+        dir: &Arc<Dir>,
+        listing: &mut Listing,
+        sink: &mut dyn Sink,
+    ) -> Result<Sorted, StoreError> {
+        let git = job.git || (0..listing.len()).any(|i| listing.name(i) == b".git");
+        let rules = self.rules(job, dir, listing, git, sink);
+        let published = Published::load(self.context, job)?;
+        let mut still_there = vec![false; published.entries.len()];
+        let mut sorted = Sorted::default();
+        self.path.clear();
+        self.path.extend_from_slice(&self.context.rule_prefix);
+        self.path.extend_from_slice(&job.path);
+        let base = self.path.len();
+        for index in 0..listing.len() {
+            let mut meta = None;
+            if listing.kind(index) == Kind::Unknown {
+                meta = self.stat(dir, listing, index, &job.path);
+                listing.set_kind(index, meta.map_or(Kind::Unknown, |meta: Meta| meta.kind));
+            }
+            self.path.truncate(base);
+            self.path.extend_from_slice(listing.name(index));
+            if !self.is_accepted(job, listing, index, &rules) {
+                continue;
+            }
+            let known = published.find(listing.name(index));
+            let entry = known.map(|at| published.entries[at].1);
+            match (listing.kind(index), entry) {
+                (Kind::Dir, _) => {
+                    let same = matches!(entry, Some(Entry::Dir(_)));
+                    if let (Some(at), true) = (known, same) {
+                        still_there[at] = true;
+                    }
+                    self.sub_dir(job, dir, listing.name(index), entry, (&rules, git), &mut sorted);
+                }
+                (_, entry) => {
+                    let file = match entry {
+                        Some(Entry::File(meta)) => Some(meta),
+                        _ => None,
+                    };
+                    if let (Some(at), Some(_)) = (known, file) {
+                        still_there[at] = true;
+                    }
+                    sorted.picks.push(Pick { index: index as u32, published: file, meta });
+                }
+            }
+        }
+        published.report_gone(job.id, &still_there, sink.outbox());
+        Ok(sorted)
+    }
+
+    fn rules(
+        &mut self,
+        job: &DirJob,
+        dir: &Arc<Dir>,
+        listing: &Listing,
+        git: bool,
+        sink: &mut dyn Sink,
+    ) -> Arc<Stack> {
+        let options = &self.context.rule_options;
+        let git = git || options.git_everywhere;
+        let is_rule_file =
+            |i: usize| listing.name(i).ends_with(b"ignore") && matches!(listing.name(i).first(), Some(b'.'));
+        if !options.files || !(0..listing.len()).any(is_rule_file) {
+            return Arc::clone(&job.rules);
+        }
+        // Fetching a rule file uses the same queue as files of content do; those come first.
+        self.finish(sink);
+        let path = [&self.context.rule_prefix[..], &job.path].concat();
+        let place = RulePlace { path: &path, git, case: options.case };
+        let (context, counters) = (self.context, self.counters);
+        let mut failed = |name: &[u8], reason: String| {
+            let path = [&job.path[..], name].concat();
+            context.skip(counters, Skip { path, op: "read rules", reason, failure: true });
+        };
+        rules_of(&mut *self.io, dir, listing, &job.rules, &place, &mut failed)
+    }
+
+    /// Whether the entry is to be looked at; counts it if not. `self.path` holds its path as rules see it.
+    fn is_accepted(&mut self, job: &DirJob, listing: &Listing, index: usize, rules: &Stack) -> bool {
+        let name = listing.name(index);
+        let kind = listing.kind(index);
+        let is_dir = kind == Kind::Dir;
+        if is_dir && self.is_index_dir(&job.path, name) {
+            return false;
+        }
+        if !is_dir {
+            counters::add(&self.counters.seen, 1);
+        }
+        let hidden = !self.context.rule_options.hidden && name.first() == Some(&b'.');
+        let verdict = rules.verdict(&self.path, is_dir);
+        let by_command_line = verdict.is_some_and(|found| found.source.kind == SourceKind::CommandLine);
+        let data = is_dir && is_repository_data(name) && !by_command_line;
+        if hidden || data || verdict.is_some_and(|found| found.ignored) {
+            counters::add(if is_dir { &self.counters.ignored_dirs } else { &self.counters.ignored }, 1);
+            if let (Some(found), false) = (verdict, hidden || data) {
+                self.note_ignored(&found);
+            }
+            return false;
+        }
+        let reason = match kind {
+            Kind::File | Kind::Dir if name.len() > NAME_BYTES_MAX => "the name is too long",
+            Kind::File => return true,
+            Kind::Dir if job.depth >= DEPTH_MAX => "nested too deeply",
+            Kind::Dir => return true,
+            Kind::Symlink => "symbolic link, not followed",
+            Kind::Fifo => "FIFO, not a regular file",
+            Kind::Socket => "socket, not a regular file",
+            Kind::Device => "device, not a regular file",
+            // The stat that was to tell the kind has failed and was reported.
+            _ => return false,
+        };
+        let failure = matches!(kind, Kind::File | Kind::Dir);
+        let path = [&job.path[..], name].concat();
+        self.context.skip(self.counters, Skip { path, op: "list", reason: reason.into(), failure });
+        false
+    }
+
+    fn is_index_dir(&self, path: &[u8], name: &[u8]) -> bool {
+        self.context.index_dir.as_deref().and_then(|index| index.strip_prefix(path)) == Some(name)
+    }
+
+    fn note_ignored(&self, found: &crate::rules::Match<'_>) {
+        let mut first = self.context.first_ignored.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert_with(|| {
+            let source = String::from_utf8_lossy(&found.source.display);
+            format!("{source}:{}:{}", found.line, String::from_utf8_lossy(found.pattern))
+        });
+    }
+
+    fn sub_dir(
+        &mut self,
+        job: &DirJob,
+        dir: &Arc<Dir>,
+        name: &[u8],
+        entry: Option<Entry>,
+        (rules, git): (&Arc<Stack>, bool),
+        sorted: &mut Sorted,
+    ) {
+        let (id, known) = match entry {
+            Some(Entry::Dir(id)) => (id, true),
+            _ => (self.context.ids.dir(), false),
+        };
+        if !known {
+            sorted.new_dirs.push(DirRecord { id, parent: job.id, name: name.to_vec() });
+        }
+        let Ok(c_name) = CString::new(name) else { return };
+        let path = [&job.path[..], name, b"/"].concat();
+        let (at, rules) = (DirAt::In(Arc::clone(dir), c_name), Arc::clone(rules));
+        self.jobs.push(Job::Dir(DirJob { at, id, known, path, rules, git, depth: job.depth + 1 }));
+    }
+
+    fn files(&mut self, job: &FilesJob, sink: &mut dyn Sink) {
+        if job.picks.is_empty() {
+            return;
+        }
+        if let Some(listed) = &self.context.listed {
+            let path = |pick: &Pick| [&job.path[..], job.listing.name(pick.index as usize)].concat();
+            listed.lock().unwrap_or_else(PoisonError::into_inner).extend(job.picks.iter().map(path));
+            return;
+        }
+        let stat_ns = now_ns();
+        for pick in &job.picks {
+            if self.context.cancelled.load(Relaxed) {
+                return;
+            }
+            self.file(job, pick, stat_ns, sink);
+        }
+    }
+
+    fn file(&mut self, job: &FilesJob, pick: &Pick, stat_ns: i64, sink: &mut dyn Sink) {
+        let index = pick.index as usize;
+        let meta = match pick.meta {
+            Some(meta) => meta,
+            None => match self.stat(&job.dir, &job.listing, index, &job.path) {
+                Some(meta) => meta,
+                None => return remove_published(pick.published, job, index, sink.outbox()),
+            },
+        };
+        if pick.published.is_some_and(|published| is_unchanged(&published, &meta, self.context.file_bytes_max)) {
+            return counters::add(&self.counters.unchanged, 1);
+        }
+        let name = job.listing.name(index);
+        let replaces = pick.published.map(|published| published.id);
+        let info = FileInfo { parent: job.id, name: name.to_vec(), meta, stat_ns, replaces };
+        if meta.size > self.context.file_bytes_max {
+            return too_large(info, self.context, self.counters, sink);
+        }
+        let token = self.in_flight.put(info, Arc::clone(&job.path));
+        let limit = self.context.file_bytes_max;
+        let request = Fetch { dir: &job.dir, name: job.listing.c_name(index), size: meta.size, limit, token };
+        let Scanner { context, counters, io, in_flight, .. } = self;
+        io.fetch(request, &mut |fetched| fetched_file(in_flight, context, counters, sink, fetched));
+    }
+
+    /// The one stat of an entry. A failure is reported here.
+    fn stat(&mut self, dir: &Dir, listing: &Listing, index: usize, path: &[u8]) -> Option<Meta> {
+        counters::add(&self.counters.stat_calls, 1);
+        let error = match self.io.stat(dir, listing, index) {
+            Ok(meta) if meta.kind == Kind::File || listing.kind(index) == Kind::Unknown => return Some(meta),
+            Ok(_) => io::Error::other("is no longer a regular file"),
+            Err(error) => error,
+        };
+        let path = [path, listing.name(index)].concat();
+        let gone = error.kind() == io::ErrorKind::NotFound;
+        let reason = if gone { "vanished while indexing".into() } else { error.to_string() };
+        self.context.skip(self.counters, Skip { path, op: "stat", reason, failure: !gone });
+        None
+    }
+}
+
+/// What the published generation holds of one directory, sorted by name.
+struct Published {
+    names: Vec<u8>,
+    entries: Vec<((u32, u32), Entry)>,
+}
+
+impl Published {
+    fn load(context: &ScanContext, job: &DirJob) -> Result<Published, StoreError> {
+        let mut published = Published { names: Vec::new(), entries: Vec::new() };
+        if job.known
+            && let Some(store) = &context.store
+        {
+            StoreReader::begin(store)?.for_each_child(job.id, |child| {
+                let start = published.names.len() as u32;
+                published.names.extend_from_slice(child.name);
+                published.entries.push(((start, published.names.len() as u32), child.entry));
+                Ok(())
+            })?;
+        }
+        Ok(published)
+    }
+
+    fn name(&self, at: usize) -> &[u8] {
+        let (start, end) = self.entries[at].0;
+        &self.names[start as usize..end as usize]
+    }
+
+    fn find(&self, name: &[u8]) -> Option<usize> {
+        self.entries.binary_search_by(|((start, end), _)| self.names[*start as usize..*end as usize].cmp(name)).ok()
+    }
+
+    /// Reports what the listing no longer has. Whoever comes in its place under the same name has another id.
+    fn report_gone(&self, parent: DirId, still_there: &[bool], outbox: &mut Outbox) {
+        for at in (0..self.entries.len()).filter(|&at| !still_there[at]) {
+            let gone = match self.entries[at].1 {
+                Entry::File(meta) => Gone::File(meta.id),
+                Entry::Dir(dir) => Gone::Dir(dir),
+            };
+            outbox.removal(Removal { parent, name: self.name(at).to_vec(), gone });
+        }
+    }
+}
+
+/// Whether the file is as published: its metadata is the same and could not hide a change, and a file that was too large
+/// still is.
+fn is_unchanged(published: &FileMeta, meta: &Meta, file_bytes_max: u64) -> bool {
+    let too_large = published.flags.has(Flags::TOO_LARGE);
+    published.size == meta.size
+        && published.mtime_ns == meta.mtime_ns
+        && published.ctime_ns == meta.ctime_ns
+        && published.inode == meta.inode
+        && !published.flags.has(Flags::DIRTY)
+        && too_large == (meta.size > file_bytes_max)
+}
+
+/// A file of the last generation that cannot be read any more is not answered from.
+fn remove_published(published: Option<FileMeta>, job: &FilesJob, index: usize, outbox: &mut Outbox) {
+    if let Some(published) = published {
+        let name = job.listing.name(index).to_vec();
+        outbox.removal(Removal { parent: job.id, name, gone: Gone::File(published.id) });
+    }
+}
+
+fn too_large(info: FileInfo, context: &ScanContext, counters: &Counters, sink: &mut dyn Sink) {
+    counters::add(&counters.too_large, 1);
+    let found = Found::too_large(&info.name);
+    sink.outbox().file(info.record(context.ids.file(), found));
+}
+
+/// Content has arrived, or has not.
+fn fetched_file(
+    in_flight: &mut InFlight,
+    context: &ScanContext,
+    counters: &Counters,
+    sink: &mut dyn Sink,
+    fetched: Fetched<'_>,
+) {
+    let Some((info, path)) = in_flight.take(fetched.token) else { return };
+    counters::add(&counters.reads, 1);
+    counters::add(&counters.misses, u64::from(fetched.missed));
+    match fetched.result {
+        // After a cancel the content is let go: it would be published in no generation.
+        Ok(_) if context.cancelled.load(Relaxed) => {}
+        Ok(bytes) => {
+            counters::add(&counters.bytes_read, bytes.len() as u64);
+            sink.content(info, bytes, context, counters);
+        }
+        Err(FetchError::TooLarge { .. }) => too_large(info, context, counters, sink),
+        Err(error) => {
+            let (op, gone, reason) = match &error {
+                FetchError::Io { op, source } if source.kind() == io::ErrorKind::NotFound => {
+                    (op.as_str(), true, "vanished while indexing".to_string())
+                }
+                FetchError::Io { op, source } => (op.as_str(), false, source.to_string()),
+                other => ("read", false, other.to_string()),
+            };
+            let skipped = [&path[..], &info.name].concat();
+            context.skip(counters, Skip { path: skipped, op, reason, failure: !gone });
+            if let Some(id) = info.replaces {
+                let removal = Removal { parent: info.parent, name: info.name, gone: Gone::File(id) };
+                sink.outbox().removal(removal);
+            }
+        }
+    }
+}
+
+fn now_ns() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
+}
