@@ -33,6 +33,8 @@ const READS_MIN: u64 = 16;
 pub(crate) struct ScanInput {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) root: Dir,
+    /// Paths relative to the root to look at; `None` for the whole tree.
+    pub(crate) only: Option<Vec<Vec<u8>>>,
     /// What is published, if anything is.
     pub(crate) store: Option<Store>,
     /// Makes segments; `None` to list files only, by readers alone.
@@ -111,9 +113,10 @@ pub(crate) enum PoolError {
     Panicked(String),
 }
 
-/// Scans the whole tree. Returns when every worker has ended and everything was sent to `commit`.
-pub(crate) fn run_pool(input: ScanInput) -> Result<PoolResult, PoolError> {
-    let ScanInput { backend, root, store, factory, to_commit, progress, .. } = input;
+/// Scans the tree. Returns when every worker has ended and everything was sent to `commit`; sets `scanned` when only
+/// segments are left to be written.
+pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolResult, PoolError> {
+    let ScanInput { backend, root, only, store, factory, to_commit, progress, .. } = input;
     let context = ScanContext {
         listed: factory.is_none().then(Mutex::default),
         store,
@@ -131,7 +134,7 @@ pub(crate) fn run_pool(input: ScanInput) -> Result<PoolResult, PoolError> {
     let queue = Queue::default();
     let at = DirAt::Open(Arc::new(root));
     let (known, rules, git) = (context.store.is_some(), input.rules, input.git);
-    queue.push(&mut vec![Job::Dir(DirJob { at, id: ROOT, known, path: Vec::new(), rules, git, depth: 0 })]);
+    queue.push(&mut vec![Job::Dir(DirJob { at, id: ROOT, known, path: Vec::new(), only, rules, git, depth: 0 })]);
     let options = WorkerOptions::default().lookahead(input.lookahead);
     let team = Team { context: &context, queue: &queue, backend: &*backend, options, progress: &progress, to_commit };
     let started = Instant::now();
@@ -144,6 +147,7 @@ pub(crate) fn run_pool(input: ScanInput) -> Result<PoolResult, PoolError> {
         let readers = team.supervise(scope, input.readers)?;
         handles.extend(readers);
         scan = started.elapsed();
+        scanned.store(true, Relaxed);
         let mut panicked = None;
         for handle in handles {
             if let Err(payload) = handle.join() {

@@ -31,6 +31,8 @@ pub(super) struct DirJob {
     pub(super) known: bool,
     /// Path relative to the root, ending in a slash unless empty.
     pub(super) path: Vec<u8>,
+    /// Paths relative to the directory to look at; `None` for all of it.
+    pub(super) only: Option<Vec<Vec<u8>>>,
     pub(super) rules: Arc<Stack>,
     /// Whether it lies in a git repository.
     pub(super) git: bool,
@@ -143,6 +145,29 @@ impl InFlight {
     }
 }
 
+/// A directory found in another one.
+struct SubDir<'a> {
+    name: &'a [u8],
+    entry: Option<Entry>,
+    only: Option<Vec<Vec<u8>>>,
+    rules: Arc<Stack>,
+    git: bool,
+}
+
+/// Whether a name is to be looked at when `only` some paths are, and what of it: the paths below it, or all.
+fn wanted(only: Option<&[Vec<u8>]>, name: &[u8]) -> Option<Option<Vec<Vec<u8>>>> {
+    let Some(only) = only else { return Some(None) };
+    let mut below = Vec::new();
+    for path in only {
+        match path.strip_prefix(name) {
+            Some(b"" | b"/") => return Some(None),
+            Some([b'/', rest @ ..]) => below.push(rest.to_vec()),
+            _ => {}
+        }
+    }
+    (!below.is_empty()).then_some(Some(below))
+}
+
 /// The listing of a directory, sorted out.
 #[derive(Default)]
 struct Sorted {
@@ -253,6 +278,7 @@ impl<'r> Scanner<'r> {
         self.path.extend_from_slice(&job.path);
         let base = self.path.len();
         for index in 0..listing.len() {
+            let Some(only) = wanted(job.only.as_deref(), listing.name(index)) else { continue };
             let mut meta = None;
             if listing.kind(index) == Kind::Unknown {
                 meta = self.stat(dir, listing, index, &job.path);
@@ -271,7 +297,8 @@ impl<'r> Scanner<'r> {
                     if let (Some(at), true) = (known, same) {
                         still_there[at] = true;
                     }
-                    self.sub_dir(job, dir, listing.name(index), entry, (&rules, git), &mut sorted);
+                    let sub = SubDir { name: listing.name(index), entry, only, rules: Arc::clone(&rules), git };
+                    self.sub_dir(job, dir, sub, &mut sorted);
                 }
                 (_, entry) => {
                     let file = match entry {
@@ -285,7 +312,7 @@ impl<'r> Scanner<'r> {
                 }
             }
         }
-        published.report_gone(job.id, &still_there, sink.outbox());
+        published.report_gone(job, &still_there, sink.outbox());
         Ok(sorted)
     }
 
@@ -330,7 +357,7 @@ impl<'r> Scanner<'r> {
         let hidden = !self.context.rule_options.hidden && name.first() == Some(&b'.');
         let verdict = rules.verdict(&self.path, is_dir);
         let by_command_line = verdict.is_some_and(|found| found.source.kind == SourceKind::CommandLine);
-        let data = is_dir && is_repository_data(name) && !by_command_line;
+        let data = (is_dir || name == b".git") && is_repository_data(name) && !by_command_line;
         if hidden || data || verdict.is_some_and(|found| found.ignored) {
             counters::add(if is_dir { &self.counters.ignored_dirs } else { &self.counters.ignored }, 1);
             if let (Some(found), false) = (verdict, hidden || data) {
@@ -368,15 +395,8 @@ impl<'r> Scanner<'r> {
         });
     }
 
-    fn sub_dir(
-        &mut self,
-        job: &DirJob,
-        dir: &Arc<Dir>,
-        name: &[u8],
-        entry: Option<Entry>,
-        (rules, git): (&Arc<Stack>, bool),
-        sorted: &mut Sorted,
-    ) {
+    fn sub_dir(&mut self, job: &DirJob, dir: &Arc<Dir>, sub: SubDir<'_>, sorted: &mut Sorted) {
+        let SubDir { name, entry, only, rules, git } = sub;
         let (id, known) = match entry {
             Some(Entry::Dir(id)) => (id, true),
             _ => (self.context.ids.dir(), false),
@@ -386,8 +406,8 @@ impl<'r> Scanner<'r> {
         }
         let Ok(c_name) = CString::new(name) else { return };
         let path = [&job.path[..], name, b"/"].concat();
-        let (at, rules) = (DirAt::In(Arc::clone(dir), c_name), Arc::clone(rules));
-        self.jobs.push(Job::Dir(DirJob { at, id, known, path, rules, git, depth: job.depth + 1 }));
+        let at = DirAt::In(Arc::clone(dir), c_name);
+        self.jobs.push(Job::Dir(DirJob { at, id, known, path, only, rules, git, depth: job.depth + 1 }));
     }
 
     fn files(&mut self, job: &FilesJob, sink: &mut dyn Sink) {
@@ -481,8 +501,10 @@ impl Published {
     }
 
     /// Reports what the listing no longer has. Whoever comes in its place under the same name has another id.
-    fn report_gone(&self, parent: DirId, still_there: &[bool], outbox: &mut Outbox) {
-        for at in (0..self.entries.len()).filter(|&at| !still_there[at]) {
+    fn report_gone(&self, job: &DirJob, still_there: &[bool], outbox: &mut Outbox) {
+        let parent = job.id;
+        let looked_at = |at: &usize| !still_there[*at] && wanted(job.only.as_deref(), self.name(*at)).is_some();
+        for at in (0..self.entries.len()).filter(looked_at) {
             let gone = match self.entries[at].1 {
                 Entry::File(meta) => Gone::File(meta.id),
                 Entry::Dir(dir) => Gone::Dir(dir),

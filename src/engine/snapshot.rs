@@ -1,0 +1,178 @@
+//! One published generation, open for searching.
+
+use super::Engine;
+use crate::error::{OpenError, QueryError, StoreError};
+use crate::query::{Query, SearchResult, Searcher};
+use crate::record::{FileMeta, Flags};
+use crate::store::StoreReader;
+use crate::store::schema::{Entry, Published};
+use crate::text::index::TextReader;
+use crate::text::language::Language;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How often opening is tried again when files of a generation go away while it is being opened, because a newer one was
+/// published.
+const OPEN_ATTEMPTS: usize = 8;
+
+/// One generation of every store. Cheap to clone; keeps its files alive, but on a run that needs a larger metadata map
+/// it must let go within seconds (see [`crate::limits::MAP_BYTES`]; with the default size that does not happen).
+#[derive(Clone)]
+pub struct Snapshot {
+    searcher: Arc<Searcher>,
+    published: Published,
+    index_bytes: u64,
+}
+
+/// What a generation holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// The generation.
+    pub generation: u64,
+    /// When it was published, nanoseconds since the epoch.
+    pub published_ns: i64,
+    /// Whether it holds the whole tree; not so after a first run that was stopped.
+    pub complete: bool,
+    /// Files that can be searched.
+    pub indexed: u64,
+    /// Files that hold no text.
+    pub binary: u64,
+    /// Files that were over the size limit.
+    pub too_large: u64,
+    /// Bytes of the files that can be searched.
+    pub content_bytes: u64,
+    /// Directories.
+    pub dirs: u64,
+    /// Segments of the text index.
+    pub segments: usize,
+    /// Bytes of the index on disk.
+    pub index_bytes: u64,
+    /// Searchable files by language.
+    pub languages: BTreeMap<&'static str, u64>,
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").field("published", &self.published).finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    pub(super) fn open(engine: &Engine) -> Result<Snapshot, QueryError> {
+        let store = engine.existing_store()?;
+        let layout = &engine.inner.layout;
+        let mut last = None;
+        for _ in 0..OPEN_ATTEMPTS {
+            let open = || -> Result<(Searcher, Published), StoreError> {
+                let reader = StoreReader::begin(&store)?;
+                let published = reader.published()?;
+                let meta = reader.text_meta()?.ok_or_else(|| StoreError::Damaged("list of segments".into()))?;
+                let text = TextReader::open(&engine.text_dir(), meta)?;
+                let generation = published.generation;
+                Ok((Searcher::open(&layout.root, &layout.index_dir, generation, reader, text)?, published))
+            };
+            match open() {
+                Ok((searcher, published)) => {
+                    let searcher = Arc::new(searcher);
+                    return Ok(Snapshot { searcher, published, index_bytes: layout.disk_bytes() });
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        let error = last.unwrap_or_else(|| StoreError::Damaged("index".into()));
+        Err(OpenError::Damaged { path: layout.index_dir.clone(), detail: error.to_string() }.into())
+    }
+
+    /// Answers a query.
+    ///
+    /// # Errors
+    /// A pattern or filter that is not valid, or an index that cannot be read. A file that cannot be read any more is
+    /// no error: it is counted in the result.
+    pub fn search(&self, query: &Query) -> Result<SearchResult, QueryError> {
+        self.searcher.search(query)
+    }
+
+    /// What the index knows of a file; `None` if it is not in the index, or is a directory. The path is relative to the
+    /// root.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn lookup(&self, path: impl AsRef<Path>) -> Result<Option<FileMeta>, QueryError> {
+        let path = super::layout::path_bytes(path.as_ref());
+        let entry = self.searcher.with_reader(|reader| reader.lookup(&path));
+        match entry {
+            Ok(Some(Entry::File(meta))) => Ok(Some(meta)),
+            Ok(_) => Ok(None),
+            Err(error) => Err(error.into_query(Path::new(""))),
+        }
+    }
+
+    /// Calls `each` with the path (relative to the root, as bytes) and metadata of every file of the index.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn for_each_file(&self, mut each: impl FnMut(&[u8], &FileMeta)) -> Result<(), QueryError> {
+        let walked = self.searcher.with_reader(|reader| {
+            let mut dir: Option<(u32, Vec<u8>)> = None;
+            reader.for_each_file(|parent, name, meta| {
+                let path = match &mut dir {
+                    Some((id, path)) if *id == parent => path,
+                    _ => {
+                        let mut path = reader.dir_path(parent)?;
+                        if !path.is_empty() {
+                            path.push(b'/');
+                        }
+                        &mut dir.insert((parent, path)).1
+                    }
+                };
+                let len = path.len();
+                path.extend_from_slice(name);
+                each(path, meta);
+                path.truncate(len);
+                Ok(())
+            })
+        });
+        walked.map_err(|error| error.into_query(Path::new("")))
+    }
+
+    /// The generation.
+    pub fn generation(&self) -> u64 {
+        self.published.generation
+    }
+
+    /// Counts what the generation holds.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn status(&self) -> Result<Status, QueryError> {
+        let mut status = Status {
+            generation: self.published.generation,
+            published_ns: self.published.published_ns,
+            complete: self.published.complete,
+            segments: self.searcher.text().searcher.segment_readers().len(),
+            index_bytes: self.index_bytes,
+            ..Status::default()
+        };
+        self.for_each_file(|_, meta| {
+            if meta.flags.has(Flags::INDEXED) {
+                status.indexed += 1;
+                status.content_bytes += meta.size;
+                let language = Language::from_code(meta.language).unwrap_or_default();
+                *status.languages.entry(language.name()).or_default() += 1;
+            } else if meta.flags.has(Flags::TOO_LARGE) {
+                status.too_large += 1;
+            } else {
+                status.binary += 1;
+            }
+        })?;
+        let counts = self.searcher.with_reader(StoreReader::record_counts);
+        status.dirs = counts.map_err(|error| error.into_query(Path::new("")))?[2];
+        Ok(status)
+    }
+
+    pub(super) fn searcher(&self) -> &Searcher {
+        &self.searcher
+    }
+}

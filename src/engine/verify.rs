@@ -1,0 +1,164 @@
+//! Checks an index from end to end.
+
+use super::{Engine, Snapshot};
+use crate::error::{QueryError, StoreError};
+use crate::record::{Flags, ROOT};
+use crate::store::StoreReader;
+use crate::text::index::TextReader;
+use std::collections::{HashMap, HashSet};
+use tantivy::DocSet;
+
+/// Problems that are described; all of them are counted.
+const LISTED_MAX: usize = 100;
+
+/// What checking an index has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verification {
+    /// The generation that was checked.
+    pub generation: u64,
+    /// Metadata records read and checked.
+    pub records: u64,
+    /// Documents of the text index that belong to a file.
+    pub documents: u64,
+    /// The first problems, described.
+    pub problems: Vec<String>,
+    /// How many problems there are.
+    pub problem_count: u64,
+}
+
+impl Verification {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.problem_count == 0
+    }
+
+    fn problem(&mut self, what: String) {
+        self.problem_count += 1;
+        if self.problems.len() < LISTED_MAX {
+            self.problems.push(what);
+        }
+    }
+}
+
+pub(super) fn verify(engine: &Engine) -> Result<Verification, QueryError> {
+    let snapshot = match Snapshot::open(engine) {
+        Ok(snapshot) => snapshot,
+        Err(QueryError::Open(crate::error::OpenError::Damaged { detail, .. })) => {
+            let mut found = Verification::default();
+            found.problem(detail);
+            return Ok(found);
+        }
+        Err(error) => return Err(error),
+    };
+    let mut found = Verification { generation: snapshot.generation(), ..Verification::default() };
+    let checked = snapshot.searcher().with_reader(|reader| {
+        let indexed = check_records(reader, &mut found)?;
+        check_text(snapshot.searcher().text(), &indexed, &mut found)
+    });
+    if let Err(error) = checked {
+        found.problem(error.to_string());
+    }
+    Ok(found)
+}
+
+/// Reads every record: checksums, ids used twice, entries without a place, directories without a parent. Returns the
+/// files that have a document.
+fn check_records(reader: &StoreReader, found: &mut Verification) -> Result<HashSet<u32>, StoreError> {
+    let mut dirs = HashSet::from([ROOT]);
+    let mut dir_places = Vec::new();
+    reader.for_each_dir(|id, parent, _| {
+        dirs.insert(id);
+        dir_places.push((id, parent));
+        Ok(())
+    })?;
+    for (id, parent) in &dir_places {
+        if !dirs.contains(parent) {
+            found.problem(format!("directory {id} hangs in directory {parent}, which is not there"));
+        }
+    }
+    let mut places = HashMap::new();
+    reader.for_each_place(|id, parent, name| {
+        places.insert(id, (parent, name.to_vec()));
+        Ok(())
+    })?;
+    found.records += (dir_places.len() + places.len()) as u64;
+    let mut indexed = HashSet::new();
+    reader.for_each_file(|parent, name, meta| {
+        found.records += 1;
+        match places.remove(&meta.id) {
+            Some(place) if place.0 == parent && place.1 == name => {}
+            Some(_) => found.problem(format!("file {} has two places", meta.id)),
+            None => found.problem(format!("file {} has no place", meta.id)),
+        }
+        if !dirs.contains(&parent) {
+            found.problem(format!("file {} hangs in directory {parent}, which is not there", meta.id));
+        }
+        if meta.flags.has(Flags::INDEXED) {
+            indexed.insert(meta.id);
+        }
+        Ok(())
+    })?;
+    for id in places.keys() {
+        found.problem(format!("file {id} has a place but no record"));
+    }
+    Ok(indexed)
+}
+
+/// Checks every file of the text index against its checksum, and that its live documents are exactly the files that have
+/// one.
+fn check_text(text: &TextReader, indexed: &HashSet<u32>, found: &mut Verification) -> Result<(), StoreError> {
+    for file in text.damaged_files()? {
+        found.problem(format!("{}: checksum does not match, or the file is missing", file.display()));
+    }
+    if !found.is_sound() {
+        return Ok(());
+    }
+    let mut missing = indexed.clone();
+    for segment in text.searcher.segment_readers() {
+        let ids = segment.fast_fields().u64("id")?;
+        for doc in segment.doc_ids_alive() {
+            found.documents += 1;
+            let id = ids.first(doc).and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
+            if !missing.remove(&id) {
+                let what = if indexed.contains(&id) { "has two documents" } else { "has a document but no record" };
+                found.problem(format!("file {id} {what}"));
+            }
+        }
+        check_postings(text, segment, found)?;
+    }
+    for id in missing {
+        found.problem(format!("file {id} has no document"));
+    }
+    Ok(())
+}
+
+/// Reads the postings of every term: what a checksum cannot tell is whether the writer of the segment was right.
+fn check_postings(
+    text: &TextReader,
+    segment: &tantivy::SegmentReader,
+    found: &mut Verification,
+) -> Result<(), StoreError> {
+    let inverted = segment.inverted_index(text.fields.text)?;
+    let mut stream = inverted.terms().stream().map_err(StoreError::Io)?;
+    let mut before: Vec<u8> = Vec::new();
+    while stream.advance() {
+        let info = stream.value();
+        let postings = inverted.read_postings_from_terminfo(info, tantivy::schema::IndexRecordOption::Basic)?;
+        let mut postings = postings;
+        let mut count = 0u32;
+        let mut doc = postings.doc();
+        while doc < segment.max_doc() {
+            count += 1;
+            doc = postings.advance();
+        }
+        if count != info.doc_freq || doc != tantivy::TERMINATED {
+            found.problem(format!("term {}: {count} postings, {} expected", stream.key().escape_ascii(), info.doc_freq));
+        }
+        if stream.key() <= &before[..] && !before.is_empty() {
+            found.problem(format!("term {} is out of order", stream.key().escape_ascii()));
+        }
+        before = stream.key().to_vec();
+    }
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! Which documents of a segment satisfy a plan.
+
+use super::plan::{Fragment, Plan, Planned, Shape};
+use crate::text::schema::{
+    FIRST_TERM_BYTE, Fields, TAG_FOLDS, TAG_LONG_RUN, TAG_NOT_UTF8, TAG_ODD_RUN, language_tag,
+};
+use crate::text::language::Language;
+use crate::text::vocabulary::Vocabulary;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tantivy::columnar::Column;
+use tantivy::postings::TermInfo;
+use tantivy::schema::IndexRecordOption;
+use tantivy::{InvertedIndexReader, SegmentReader};
+
+/// A fragment that so many terms of a segment satisfy selects next to nothing: uniting their postings costs more than it
+/// saves.
+const TERMS_MAX: usize = 30_000;
+
+/// One segment, open for searching.
+pub(super) struct Segment {
+    pub(super) reader: SegmentReader,
+    inverted: Arc<InvertedIndexReader>,
+    vocabulary: Vocabulary,
+    ids: Column<u64>,
+}
+
+/// A set of documents of one segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Docs {
+    All,
+    Some(Vec<u64>),
+}
+
+impl Segment {
+    pub(super) fn open(reader: &SegmentReader, fields: Fields) -> tantivy::Result<Segment> {
+        Ok(Segment {
+            inverted: reader.inverted_index(fields.text)?,
+            vocabulary: Vocabulary::open(reader)?,
+            ids: reader.fast_fields().u64("id")?,
+            reader: reader.clone(),
+        })
+    }
+
+    /// The file of a document.
+    pub(super) fn file_id(&self, doc: u32) -> u32 {
+        self.ids.first(doc).and_then(|id| u32::try_from(id).ok()).unwrap_or(0)
+    }
+
+    /// The files that may match: those that satisfy the plan, and those that it cannot speak for.
+    pub(super) fn candidates(&self, planned: &Planned, languages: &[Language]) -> tantivy::Result<Vec<u32>> {
+        let mut docs = self.evaluate(&planned.plan, &Memo::default())?;
+        let tags = [
+            (true, TAG_LONG_RUN),
+            // Their terms are those of a decoding, while the search reads their bytes.
+            (true, TAG_NOT_UTF8),
+            (planned.folded, TAG_FOLDS),
+            (planned.odd_runs, TAG_ODD_RUN),
+        ];
+        for (_, tag) in tags.iter().filter(|(needed, _)| *needed) {
+            docs = self.with_tag(docs, tag)?;
+        }
+        if !languages.is_empty() {
+            let mut accepted = Docs::none(self.max_doc());
+            for language in languages {
+                accepted = self.with_tag(accepted, &language_tag(language.code()))?;
+            }
+            docs = docs.and(accepted);
+        }
+        Ok(self.alive(&docs))
+    }
+
+    fn max_doc(&self) -> u32 {
+        self.reader.max_doc()
+    }
+
+    fn alive(&self, docs: &Docs) -> Vec<u32> {
+        let alive = self.reader.alive_bitset();
+        let is_alive = |doc: &u32| alive.is_none_or(|alive| alive.is_alive(*doc));
+        match docs {
+            Docs::All => (0..self.max_doc()).filter(is_alive).collect(),
+            Docs::Some(bits) => {
+                let doc = |(index, &word): (usize, &u64)| {
+                    (0..64).filter(move |bit| word >> bit & 1 != 0).map(move |bit| index as u32 * 64 + bit)
+                };
+                bits.iter().enumerate().filter(|(_, word)| **word != 0).flat_map(doc).filter(is_alive).collect()
+            }
+        }
+    }
+
+    fn with_tag(&self, docs: Docs, tag: &[u8]) -> tantivy::Result<Docs> {
+        match (docs, self.inverted.terms().get(tag)?) {
+            (Docs::Some(mut bits), Some(info)) => {
+                self.add_postings(&info, &mut bits)?;
+                Ok(Docs::Some(bits))
+            }
+            (docs, _) => Ok(docs),
+        }
+    }
+
+    fn evaluate(&self, plan: &Plan, memo: &Memo) -> tantivy::Result<Docs> {
+        Ok(match plan {
+            Plan::All => Docs::All,
+            Plan::None => Docs::none(self.max_doc()),
+            Plan::Fragment(fragment) => self.fragment(fragment, memo)?,
+            Plan::And(children) => {
+                let mut docs = Docs::All;
+                // Children come cheapest and most selective first.
+                for child in children {
+                    docs = docs.and(self.evaluate(child, memo)?);
+                    if docs.is_empty() {
+                        break;
+                    }
+                }
+                docs
+            }
+            Plan::Or(children) => {
+                let mut docs = Docs::none(self.max_doc());
+                for child in children {
+                    docs = docs.or(self.evaluate(child, memo)?);
+                }
+                docs
+            }
+        })
+    }
+
+    fn fragment(&self, fragment: &Fragment, memo: &Memo) -> tantivy::Result<Docs> {
+        if let Some(docs) = memo.0.borrow().get(fragment) {
+            return Ok(docs.clone());
+        }
+        let docs = match self.terms_of(fragment)? {
+            None => Docs::All,
+            Some(infos) => {
+                let mut bits = vec![0u64; self.max_doc() as usize / 64 + 1];
+                for info in &infos {
+                    self.add_postings(info, &mut bits)?;
+                }
+                Docs::Some(bits)
+            }
+        };
+        memo.0.borrow_mut().insert(fragment.clone(), docs.clone());
+        Ok(docs)
+    }
+
+    /// The terms that satisfy a fragment; `None` when they are too many to be worth it.
+    fn terms_of(&self, fragment: &Fragment) -> tantivy::Result<Option<Vec<TermInfo>>> {
+        let dictionary = self.inverted.terms();
+        let bytes = &fragment.bytes;
+        let mut infos = Vec::new();
+        match fragment.shape {
+            Shape::Exact => infos.extend(dictionary.get(bytes)?),
+            Shape::Prefix => {
+                let mut stream = dictionary.range().ge(bytes).into_stream()?;
+                while stream.advance() && stream.key().starts_with(bytes) {
+                    infos.push(stream.value().clone());
+                    if infos.len() > TERMS_MAX {
+                        return Ok(None);
+                    }
+                }
+            }
+            // A single letter is in nearly every file.
+            Shape::Suffix | Shape::Substring if bytes.len() < 2 => return Ok(None),
+            Shape::Suffix | Shape::Substring => {
+                let mut needle = bytes.clone();
+                if fragment.shape == Shape::Suffix {
+                    needle.push(b'\n');
+                }
+                let mut terms: Vec<&[u8]> = Vec::new();
+                self.vocabulary.for_each_match(&needle, |term| terms.push(term));
+                if terms.len() > TERMS_MAX {
+                    return Ok(None);
+                }
+                for term in terms {
+                    debug_assert!(term.first().is_some_and(|&byte| byte >= FIRST_TERM_BYTE));
+                    infos.extend(dictionary.get(term)?);
+                }
+            }
+        }
+        Ok(Some(infos))
+    }
+
+    fn add_postings(&self, info: &TermInfo, bits: &mut [u64]) -> tantivy::Result<()> {
+        let mut postings = self.inverted.read_block_postings_from_terminfo(info, IndexRecordOption::Basic)?;
+        loop {
+            let docs = postings.docs();
+            if docs.is_empty() {
+                return Ok(());
+            }
+            for &doc in docs {
+                bits[doc as usize / 64] |= 1 << (doc % 64);
+            }
+            postings.advance();
+        }
+    }
+}
+
+/// Fragments that were evaluated already: an alternation repeats them.
+#[derive(Default)]
+struct Memo(RefCell<HashMap<Fragment, Docs>>);
+
+impl Docs {
+    fn none(max_doc: u32) -> Docs {
+        Docs::Some(vec![0; max_doc as usize / 64 + 1])
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Docs::All => false,
+            Docs::Some(bits) => bits.iter().all(|&word| word == 0),
+        }
+    }
+
+    fn and(self, other: Docs) -> Docs {
+        match (self, other) {
+            (Docs::All, docs) | (docs, Docs::All) => docs,
+            (Docs::Some(mut a), Docs::Some(b)) => {
+                a.iter_mut().zip(&b).for_each(|(a, b)| *a &= b);
+                Docs::Some(a)
+            }
+        }
+    }
+
+    fn or(self, other: Docs) -> Docs {
+        match (self, other) {
+            (Docs::All, _) | (_, Docs::All) => Docs::All,
+            (Docs::Some(mut a), Docs::Some(b)) => {
+                a.iter_mut().zip(&b).for_each(|(a, b)| *a |= b);
+                Docs::Some(a)
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! `--lang` and `--path-glob`.
+
+use super::Query;
+use crate::error::QueryError;
+use crate::text::language::Language;
+use globset::{GlobBuilder, GlobMatcher};
+
+/// The filters of a query, compiled.
+#[derive(Debug)]
+pub(super) struct Filter {
+    pub(super) languages: Vec<Language>,
+    globs: Vec<(GlobMatcher, bool)>,
+}
+
+impl Filter {
+    pub(super) fn new(query: &Query) -> Result<Filter, QueryError> {
+        let language = |name: &String| {
+            Language::from_name(name).ok_or_else(|| QueryError::Filter {
+                filter: "--lang",
+                detail: format!("{name:?} is not a language; `search --help` tells how to list them"),
+            })
+        };
+        Ok(Filter {
+            languages: query.languages.iter().map(language).collect::<Result<_, _>>()?,
+            globs: query.globs.iter().map(|glob| compile(glob)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether the path passes the globs.
+    pub(super) fn accepts_path(&self, path: &[u8]) -> bool {
+        if self.globs.is_empty() {
+            return true;
+        }
+        let path = String::from_utf8_lossy(path);
+        let decided = self.globs.iter().rev().find(|(glob, _)| glob.is_match(&*path));
+        match decided {
+            Some((_, excludes)) => !excludes,
+            // With nothing but exclusions, what they do not name is wanted.
+            None => self.globs.iter().all(|(_, excludes)| *excludes),
+        }
+    }
+
+    /// Whether paths matter at all.
+    pub(super) fn has_globs(&self) -> bool {
+        !self.globs.is_empty()
+    }
+}
+
+fn compile(glob: &str) -> Result<(GlobMatcher, bool), QueryError> {
+    let (excludes, pattern) = match glob.strip_prefix('!') {
+        Some(rest) => (true, rest),
+        None => (false, glob),
+    };
+    let anchored = match pattern.strip_prefix('/') {
+        Some(rest) => rest.to_owned(),
+        None if pattern.trim_end_matches('/').contains('/') => pattern.to_owned(),
+        None => format!("**/{pattern}"),
+    };
+    let whole = if anchored.ends_with('/') { format!("{anchored}**") } else { anchored };
+    let built = GlobBuilder::new(&whole).literal_separator(true).backslash_escape(true).build();
+    let error = |error: globset::Error| QueryError::Filter { filter: "--path-glob", detail: error.to_string() };
+    Ok((built.map_err(error)?.compile_matcher(), excludes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(globs: &[&str], path: &str, expect: bool) {
+        let query = globs.iter().fold(Query::text("x"), |query, glob| query.path_glob(*glob));
+        let filter = Filter::new(&query).unwrap();
+        assert_eq!(filter.accepts_path(path.as_bytes()), expect, "{globs:?} {path}");
+    }
+
+    #[test]
+    fn globs_as_ripgrep_reads_them() {
+        check(&[], "a/b.c", true);
+        check(&["*.c"], "a/b.c", true);
+        check(&["*.c"], "a/b.h", false);
+        check(&["!*.c"], "a/b.h", true);
+        check(&["!*.c"], "a/b.c", false);
+        check(&["a/*.c"], "a/b.c", true);
+        check(&["a/*.c"], "x/a/b.c", false);
+        check(&["/b.c"], "a/b.c", false);
+        check(&["drivers/"], "drivers/net/x.c", true);
+        check(&["*.c", "!test.c"], "a/test.c", false);
+        check(&["*.{c,h}"], "a/b.h", true);
+    }
+
+    #[test]
+    fn bad_filters_are_named() {
+        let error = Filter::new(&Query::text("x").path_glob("a[")).unwrap_err();
+        assert!(error.to_string().contains("--path-glob"), "{error}");
+        let error = Filter::new(&Query::text("x").language("klingon")).unwrap_err();
+        assert!(error.to_string().contains("klingon"), "{error}");
+    }
+}

@@ -1,0 +1,264 @@
+//! Words to a scored query, and the best line of a file.
+
+use crate::text::runs::{RUN_BYTES_MAX, RunMasks};
+use crate::text::schema::Fields;
+use tantivy::query::{BooleanQuery, EmptyQuery, Occur, Query as TantivyQuery, RegexQuery, TermQuery};
+use tantivy::schema::IndexRecordOption;
+
+/// One word of a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Word {
+    /// As typed, without quotes or star.
+    pub(super) typed: String,
+    pub(super) kind: WordKind,
+    /// Its runs, lowered, each with its camelCase parts.
+    runs: Vec<(Vec<u8>, Vec<Vec<u8>>)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WordKind {
+    Plain,
+    /// `time*`
+    Prefix,
+    /// `"two words"`
+    Phrase,
+}
+
+/// Cuts a query into words: at white space, but not inside of double quotes.
+pub(super) fn words(query: &str) -> Vec<Word> {
+    let mut words = Vec::new();
+    for (index, piece) in query.split('"').enumerate() {
+        if index % 2 == 1 {
+            words.extend(Word::new(piece, WordKind::Phrase));
+            continue;
+        }
+        for typed in piece.split_whitespace() {
+            match typed.strip_suffix('*') {
+                Some(typed) => words.extend(Word::new(typed, WordKind::Prefix)),
+                None => words.extend(Word::new(typed, WordKind::Plain)),
+            }
+        }
+    }
+    words
+}
+
+impl Word {
+    fn new(typed: &str, kind: WordKind) -> Option<Word> {
+        let bytes = typed.as_bytes();
+        let lowered = bytes.to_ascii_lowercase();
+        let mut masks = RunMasks::default();
+        masks.classify(bytes);
+        let mut runs = Vec::new();
+        masks.for_each_run(|start, end| {
+            let mut parts = Vec::new();
+            masks.for_each_part(start, end, |from, to| parts.push(lowered[from..to].to_vec()));
+            if end - start <= RUN_BYTES_MAX {
+                runs.push((lowered[start..end].to_vec(), parts));
+            }
+        });
+        (!runs.is_empty()).then(|| Word { typed: typed.to_owned(), kind, runs })
+    }
+
+    /// Whether the bytes of a file can say more than its terms do: more than one run stands for one identifier, or the
+    /// case of letters does.
+    pub(super) fn wants_exact(&self) -> bool {
+        match self.kind {
+            WordKind::Plain => self.runs.len() > 1 || self.runs.iter().any(|(_, parts)| !parts.is_empty()),
+            WordKind::Prefix => false,
+            WordKind::Phrase => true,
+        }
+    }
+
+    /// The terms to look for in a line.
+    pub(super) fn needles(&self) -> impl Iterator<Item = &[u8]> {
+        self.runs.iter().map(|(run, _)| &run[..])
+    }
+
+    fn query(&self, fields: Fields) -> Box<dyn TantivyQuery> {
+        let last = self.runs.len() - 1;
+        let clauses = self.runs.iter().enumerate().map(|(index, (run, parts))| {
+            if self.kind == WordKind::Prefix && index == last {
+                return prefix_query(fields, run);
+            }
+            let whole = term_query(fields, run);
+            if parts.is_empty() {
+                return whole;
+            }
+            // `scheduleTimeout` is also what others spell `schedule_timeout`.
+            all(parts.iter().map(|part| term_query(fields, part)).collect()).or(whole)
+        });
+        all(clauses.collect())
+    }
+}
+
+/// The query for files that hold all words, or any of them.
+pub(super) fn query_for(words: &[Word], fields: Fields, any: bool) -> Box<dyn TantivyQuery> {
+    let clauses: Vec<_> = words.iter().map(|word| word.query(fields)).collect();
+    if any {
+        return Box::new(BooleanQuery::union(clauses));
+    }
+    all(clauses)
+}
+
+trait OrElse {
+    fn or(self, other: Box<dyn TantivyQuery>) -> Box<dyn TantivyQuery>;
+}
+
+impl OrElse for Box<dyn TantivyQuery> {
+    fn or(self, other: Box<dyn TantivyQuery>) -> Box<dyn TantivyQuery> {
+        Box::new(BooleanQuery::new(vec![(Occur::Should, self), (Occur::Should, other)]))
+    }
+}
+
+fn all(mut clauses: Vec<Box<dyn TantivyQuery>>) -> Box<dyn TantivyQuery> {
+    match clauses.len() {
+        0 => Box::new(EmptyQuery),
+        1 => clauses.remove(0),
+        _ => Box::new(BooleanQuery::intersection(clauses)),
+    }
+}
+
+fn term_query(fields: Fields, term: &[u8]) -> Box<dyn TantivyQuery> {
+    Box::new(TermQuery::new(fields.term(term), IndexRecordOption::WithFreqs))
+}
+
+/// Runs hold no byte that is special in a pattern, and a prefix of a term is cut at no character.
+fn prefix_query(fields: Fields, prefix: &[u8]) -> Box<dyn TantivyQuery> {
+    let pattern = format!("{}.*", String::from_utf8_lossy(prefix));
+    match RegexQuery::from_pattern(&pattern, fields.text) {
+        Ok(query) => Box::new(query),
+        Err(error) => {
+            tracing::debug!(%error, pattern, "falls back to the whole term");
+            term_query(fields, prefix)
+        }
+    }
+}
+
+/// How closely a file's bytes are what was typed. Later is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Closeness {
+    /// A phrase that is not there: no hit.
+    Missing,
+    /// Every term is there.
+    Terms,
+    /// The identifier is there in other case.
+    OtherCase,
+    /// The identifier is there as typed.
+    Exact,
+}
+
+/// The best line of a file for the words of a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BestLine {
+    pub(super) closeness: Closeness,
+    pub(super) number: u64,
+    pub(super) column: u64,
+    pub(super) text: String,
+}
+
+/// Occurrences that are compared before the best one so far is taken.
+const OCCURRENCES_MAX: usize = 64;
+
+/// Finds the best line: one that holds an identifier as typed, then in any case, then the most of the terms.
+pub(super) fn best_line(words: &[Word], content: &[u8]) -> BestLine {
+    let lowered = content.to_ascii_lowercase();
+    let mut best: Option<(Closeness, usize)> = None;
+    let mut least = Closeness::Exact;
+    for word in words.iter().filter(|word| word.wants_exact()) {
+        let (closeness, at) = closeness(word, content, &lowered);
+        if best.is_none_or(|(so_far, _)| closeness > so_far) {
+            best = Some((closeness, at));
+        }
+        least = least.min(closeness);
+    }
+    let at = match best {
+        Some((Closeness::Exact | Closeness::OtherCase, at)) => at,
+        _ => most_terms(words, &lowered),
+    };
+    let closeness = if best.is_some() { least } else { Closeness::Terms };
+    line_at(content, at, closeness)
+}
+
+fn closeness(word: &Word, content: &[u8], lowered: &[u8]) -> (Closeness, usize) {
+    if let Some(at) = find_identifier(content, word.typed.as_bytes()) {
+        return (Closeness::Exact, at);
+    }
+    if let Some(at) = find_identifier(lowered, &word.typed.as_bytes().to_ascii_lowercase()) {
+        return (Closeness::OtherCase, at);
+    }
+    if word.kind == WordKind::Phrase { (Closeness::Missing, 0) } else { (Closeness::Terms, 0) }
+}
+
+/// Where `needle` stands with no identifier character on either side.
+fn find_identifier(content: &[u8], needle: &[u8]) -> Option<usize> {
+    let is_word = |byte: Option<&u8>| byte.is_some_and(|&b| b.is_ascii_alphanumeric() || b == b'_' || b >= 0x80);
+    memchr::memmem::find_iter(content, needle).find(|&at| {
+        let before = at.checked_sub(1).and_then(|before| content.get(before));
+        !is_word(before) && !is_word(content.get(at + needle.len()))
+    })
+}
+
+/// Where the line with the most of the terms is.
+fn most_terms(words: &[Word], lowered: &[u8]) -> usize {
+    let needles: Vec<&[u8]> = words.iter().flat_map(Word::needles).collect();
+    let mut best = (0, 0);
+    for needle in &needles {
+        for at in memchr::memmem::find_iter(lowered, needle).take(OCCURRENCES_MAX) {
+            let (start, end) = line_bounds(lowered, at);
+            let line = &lowered[start..end];
+            let count = needles.iter().filter(|needle| memchr::memmem::find(line, needle).is_some()).count();
+            if count > best.0 {
+                best = (count, at);
+            }
+            if count == needles.len() {
+                return at;
+            }
+        }
+    }
+    best.1
+}
+
+fn line_bounds(content: &[u8], at: usize) -> (usize, usize) {
+    let start = memchr::memrchr(b'\n', &content[..at]).map_or(0, |newline| newline + 1);
+    let end = memchr::memchr(b'\n', &content[at..]).map_or(content.len(), |newline| at + newline);
+    (start, end)
+}
+
+fn line_at(content: &[u8], at: usize, closeness: Closeness) -> BestLine {
+    let (start, end) = line_bounds(content, at);
+    let line = &content[start..end];
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    BestLine {
+        closeness,
+        number: memchr::memchr_iter(b'\n', &content[..start]).count() as u64 + 1,
+        column: (at - start) as u64 + 1,
+        text: String::from_utf8_lossy(line).into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(query: &str, content: &str, expect: (Closeness, u64, u64)) {
+        let best = best_line(&words(query), content.as_bytes());
+        assert_eq!((best.closeness, best.number, best.column), expect, "{query:?} in {content:?}");
+    }
+
+    #[test]
+    fn words_are_cut_at_space_but_not_in_quotes() {
+        let kinds: Vec<_> = words("a_b time* \"x y\" -").into_iter().map(|word| (word.typed, word.kind)).collect();
+        let expect = [("a_b", WordKind::Plain), ("time", WordKind::Prefix), ("x y", WordKind::Phrase)];
+        assert_eq!(kinds, expect.map(|(typed, kind)| (typed.to_owned(), kind)));
+    }
+
+    #[test]
+    fn exact_identifiers_are_the_best_lines() {
+        check("schedule_timeout", "schedule\nmy_schedule_timeout\n  schedule_timeout(1)\n", (Closeness::Exact, 3, 3));
+        check("schedule_timeout", "timeout\nSCHEDULE_TIMEOUT\n", (Closeness::OtherCase, 2, 1));
+        check("schedule_timeout", "timeout\nschedule a timeout\n", (Closeness::Terms, 2, 1));
+        check("\"a b\"", "b a\n", (Closeness::Missing, 1, 1));
+        check("two words", "two\nwords\nwords two\n", (Closeness::Terms, 3, 7));
+    }
+}
