@@ -17,8 +17,10 @@ pub const COMMIT_CHANNEL: usize = 64;
 /// Memory of one shard's inverter at which it writes its segment out. Two shards stay below 320 MB together, which
 /// leaves room under 500 MB for buffers, the serializers and the allocator.
 pub const INVERTER_BYTES: usize = 150 << 20;
+/// The most that can be set.
+pub const INVERTER_BYTES_MAX: usize = 2 << 30;
 /// A shard's segment is published when it is this old: what a kill can cost.
-pub const CHECKPOINT: Duration = Duration::from_secs(5);
+pub const CHECKPOINT: Duration = Duration::from_secs(8);
 /// Readers beyond the core count that a run may start when reads miss the cache, a core.
 pub const READERS_PER_CORE: usize = 8;
 /// Attempts at one batch after the first, with [`RETRY_PAUSE`] doubling between them.

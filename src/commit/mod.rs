@@ -93,10 +93,9 @@ impl Committer {
             *retries += 1;
             retry_later(attempt, error)
         })?;
-        drop(batches);
         self.text.commit(generation, ended.into_iter(), &segments)?;
         let meta = self.text.merge(SEGMENTS_MAX)?;
-        let applied = self.store.publish_intent(&meta)?;
+        let applied = self.store.publish_intent(&next, &batches, &meta)?;
         self.text.forget_old_files();
         self.published = next;
         self.result.generation = generation;

@@ -9,11 +9,11 @@ use std::path::Path;
 /// Opens the stores for writing: completes a publication whose text was committed, drops one whose text was not, and
 /// deletes files that belong to no generation.
 pub(crate) fn open_for_writing(store: &Store, text_dir: &Path) -> Result<(TextIndex, Published), StoreError> {
-    if let Some(intent) = store.pending()? {
+    if let Some((intent, len)) = store.pending()? {
         match committed_generation(text_dir) {
             Some((generation, meta)) if generation == intent.generation => {
                 tracing::info!(generation, "completing a publication that was interrupted");
-                store.publish_intent(&meta)?;
+                store.publish_intent(&intent, &store.pending_batches(len)?, &meta)?;
             }
             _ => {
                 tracing::info!(generation = intent.generation, "dropping a publication that was interrupted");

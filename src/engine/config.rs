@@ -4,7 +4,7 @@ use super::Engine;
 use crate::error::OpenError;
 use crate::io::BackendChoice;
 use crate::limits;
-pub use crate::shard::placement::Placement;
+use crate::shard::placement::Placement;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -146,7 +146,7 @@ impl EngineBuilder {
         self
     }
 
-    /// How old a segment may grow before it is published: what a kill costs at most. Default 5 s. Shorter means more
+    /// How old a segment may grow before it is published: what a kill costs at most. Default 8 s. Shorter means more
     /// segments, which searches pay for.
     pub fn checkpoint(mut self, age: Duration) -> Self {
         self.config.checkpoint = age;
@@ -180,6 +180,6 @@ impl Config {
         }
         out_of_range("max-file-size", self.file_bytes_max, 1, limits::FILE_BYTES_MAX)?;
         out_of_range("batch-files", self.batch_files as u64, 1, 100_000)?;
-        out_of_range("inverter-bytes", self.inverter_bytes as u64, 1 << 20, 2 << 30)
+        out_of_range("inverter-bytes", self.inverter_bytes as u64, 1 << 20, limits::INVERTER_BYTES_MAX as u64)
     }
 }

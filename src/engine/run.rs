@@ -276,9 +276,9 @@ struct Plan {
 }
 
 fn has_files(store: &Store, shared: &Shared) -> Result<bool, StoreError> {
-    let [entries, files, _] = crate::store::StoreReader::begin(store)?.record_counts()?;
+    let (files, dirs) = crate::store::StoreReader::begin(store)?.counts()?;
     shared.expected.store(u32::try_from(files).unwrap_or(u32::MAX), Relaxed);
-    Ok(entries > 0)
+    Ok(files + dirs > 0)
 }
 
 fn scan_input(

@@ -167,8 +167,8 @@ impl Snapshot {
                 status.binary += 1;
             }
         })?;
-        let counts = self.searcher.with_reader(StoreReader::record_counts);
-        status.dirs = counts.map_err(|error| error.into_query(Path::new("")))?[2];
+        let counts = self.searcher.with_reader(StoreReader::counts);
+        status.dirs = counts.map_err(|error| error.into_query(Path::new("")))?.1;
         Ok(status)
     }
 

@@ -4,6 +4,7 @@ use super::{Engine, Snapshot};
 use crate::error::{QueryError, StoreError};
 use crate::record::{Flags, ROOT};
 use crate::store::StoreReader;
+use crate::store::schema::Entry;
 use crate::text::index::TextReader;
 use std::collections::{HashMap, HashSet};
 use tantivy::DocSet;
@@ -62,52 +63,46 @@ pub(super) fn verify(engine: &Engine) -> Result<Verification, QueryError> {
     Ok(found)
 }
 
-/// Reads every record: checksums, ids used twice, entries without a place, directories without a parent. Returns the
-/// files that have a document.
-fn check_records(reader: &StoreReader, found: &mut Verification) -> Result<HashSet<u32>, StoreError> {
+/// Reads every record: checksums, ids used twice, directories without a parent. Returns the files that have a document,
+/// and the directory of each.
+fn check_records(reader: &StoreReader, found: &mut Verification) -> Result<HashMap<u32, u32>, StoreError> {
     let mut dirs = HashSet::from([ROOT]);
-    let mut dir_places = Vec::new();
-    reader.for_each_dir(|id, parent, _| {
+    let mut parents = Vec::new();
+    reader.for_each_dir(|id, parent, name| {
+        found.records += 1;
         dirs.insert(id);
-        dir_places.push((id, parent));
+        parents.push((id, parent));
+        if reader.entry(parent, name)? != Some(Entry::Dir(id)) {
+            found.problem(format!("directory {id} is not in the directory that it hangs in"));
+        }
         Ok(())
     })?;
-    for (id, parent) in &dir_places {
-        if !dirs.contains(parent) {
+    for (id, parent) in parents {
+        if !dirs.contains(&parent) {
             found.problem(format!("directory {id} hangs in directory {parent}, which is not there"));
         }
     }
-    let mut places = HashMap::new();
-    reader.for_each_place(|id, parent, name| {
-        places.insert(id, (parent, name.to_vec()));
-        Ok(())
-    })?;
-    found.records += (dir_places.len() + places.len()) as u64;
-    let mut indexed = HashSet::new();
-    reader.for_each_file(|parent, name, meta| {
+    let mut ids = HashSet::new();
+    let mut indexed = HashMap::new();
+    reader.for_each_file(|parent, _, meta| {
         found.records += 1;
-        match places.remove(&meta.id) {
-            Some(place) if place.0 == parent && place.1 == name => {}
-            Some(_) => found.problem(format!("file {} has two places", meta.id)),
-            None => found.problem(format!("file {} has no place", meta.id)),
+        if !ids.insert(meta.id) {
+            found.problem(format!("file {} is there twice", meta.id));
         }
         if !dirs.contains(&parent) {
             found.problem(format!("file {} hangs in directory {parent}, which is not there", meta.id));
         }
         if meta.flags.has(Flags::INDEXED) {
-            indexed.insert(meta.id);
+            indexed.insert(meta.id, parent);
         }
         Ok(())
     })?;
-    for id in places.keys() {
-        found.problem(format!("file {id} has a place but no record"));
-    }
     Ok(indexed)
 }
 
 /// Checks every file of the text index against its checksum, and that its live documents are exactly the files that have
 /// one.
-fn check_text(text: &TextReader, indexed: &HashSet<u32>, found: &mut Verification) -> Result<(), StoreError> {
+fn check_text(text: &TextReader, indexed: &HashMap<u32, u32>, found: &mut Verification) -> Result<(), StoreError> {
     for file in text.damaged_files()? {
         found.problem(format!("{}: checksum does not match, or the file is missing", file.display()));
     }
@@ -117,17 +112,20 @@ fn check_text(text: &TextReader, indexed: &HashSet<u32>, found: &mut Verificatio
     let mut missing = indexed.clone();
     for segment in text.searcher.segment_readers() {
         let ids = segment.fast_fields().u64("id")?;
+        let dirs = segment.fast_fields().u64("dir")?;
         for doc in segment.doc_ids_alive() {
             found.documents += 1;
             let id = ids.first(doc).and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
-            if !missing.remove(&id) {
-                let what = if indexed.contains(&id) { "has two documents" } else { "has a document but no record" };
-                found.problem(format!("file {id} {what}"));
+            match missing.remove(&id) {
+                Some(dir) if dirs.first(doc) == Some(u64::from(dir)) => {}
+                Some(_) => found.problem(format!("the document of file {id} names another directory")),
+                None if indexed.contains_key(&id) => found.problem(format!("file {id} has two documents")),
+                None => found.problem(format!("file {id} has a document but no record")),
             }
         }
         check_postings(text, segment, found)?;
     }
-    for id in missing {
+    for id in missing.keys() {
         found.problem(format!("file {id} has no document"));
     }
     Ok(())

@@ -5,6 +5,7 @@ use crate::text::schema::{
     FIRST_TERM_BYTE, Fields, TAG_FOLDS, TAG_LONG_RUN, TAG_NOT_UTF8, TAG_ODD_RUN, language_tag,
 };
 use crate::text::language::Language;
+use crate::text::segment::DocFile;
 use crate::text::vocabulary::Vocabulary;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ pub(super) struct Segment {
     inverted: Arc<InvertedIndexReader>,
     vocabulary: Vocabulary,
     ids: Column<u64>,
+    dirs: Column<u64>,
 }
 
 /// A set of documents of one segment.
@@ -39,13 +41,15 @@ impl Segment {
             inverted: reader.inverted_index(fields.text)?,
             vocabulary: Vocabulary::open(reader)?,
             ids: reader.fast_fields().u64("id")?,
+            dirs: reader.fast_fields().u64("dir")?,
             reader: reader.clone(),
         })
     }
 
     /// The file of a document.
-    pub(super) fn file_id(&self, doc: u32) -> u32 {
-        self.ids.first(doc).and_then(|id| u32::try_from(id).ok()).unwrap_or(0)
+    pub(super) fn file(&self, doc: u32) -> DocFile {
+        let value = |column: &Column<u64>| column.first(doc).and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
+        DocFile { id: value(&self.ids), dir: value(&self.dirs) }
     }
 
     /// The files that may match: those that satisfy the plan, and those that it cannot speak for.
@@ -167,7 +171,7 @@ impl Segment {
                     needle.push(b'\n');
                 }
                 let mut terms: Vec<&[u8]> = Vec::new();
-                self.vocabulary.for_each_match(&needle, |term| terms.push(term));
+                self.vocabulary.for_each_match(&needle, |term| terms.push(term))?;
                 if terms.len() > TERMS_MAX {
                     return Ok(None);
                 }

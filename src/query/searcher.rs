@@ -9,15 +9,17 @@ use super::{Hit, Mode, Query, SearchResult};
 use crate::error::{QueryError, StoreError};
 use crate::record::{DirId, FileId};
 use crate::store::StoreReader;
+use crate::store::schema::Entry;
 use crate::text::encoding::{Decoded, Encoding, decode};
 use crate::text::index::TextReader;
 use crate::text::schema::language_tag;
+use crate::text::segment::DocFile;
 use grep_regex::RegexMatcher;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use tantivy::collector::TopDocs;
 use tantivy::query::{BooleanQuery, BoostQuery, Occur, TermQuery};
 use tantivy::schema::IndexRecordOption;
@@ -28,6 +30,10 @@ const FIRST_ROUND: usize = 32;
 const PARALLEL_ROUND: usize = 64;
 /// Files that a text query reads at most to find exact identifiers.
 const EXACT_FILES_MAX: usize = 2048;
+/// Files that are read before other spellings of an identifier are taken to be all there is.
+const SPELLING_FILES_MIN: usize = 256;
+/// Directories whose names are kept: of a tree of 16 files a directory, this is about 5 MB.
+const DIRS_CACHED: usize = 8192;
 /// What a better match of an identifier adds to a score: more than BM25 ever does.
 const CLOSENESS_BONUS: f32 = 1000.0;
 
@@ -39,7 +45,42 @@ pub(crate) struct Searcher {
     reader: Mutex<StoreReader>,
     text: TextReader,
     segments: Vec<Segment>,
-    dirs: Mutex<HashMap<DirId, Arc<[u8]>>>,
+    dirs: Mutex<HashMap<DirId, DirNames>>,
+}
+
+/// The files of one directory, by id.
+struct DirNames {
+    /// Ends in a slash unless empty.
+    path: Vec<u8>,
+    /// Sorted; where each name lies in `names`.
+    ids: Vec<(FileId, u32, u32)>,
+    names: Vec<u8>,
+}
+
+impl DirNames {
+    fn load(reader: &StoreReader, dir: DirId) -> Result<DirNames, StoreError> {
+        let mut path = reader.dir_path(dir)?;
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        let mut found = DirNames { path, ids: Vec::new(), names: Vec::new() };
+        reader.for_each_child(dir, |child| {
+            if let Entry::File(meta) = child.entry {
+                let start = found.names.len() as u32;
+                found.names.extend_from_slice(child.name);
+                found.ids.push((meta.id, start, found.names.len() as u32));
+            }
+            Ok(())
+        })?;
+        found.ids.sort_unstable();
+        Ok(found)
+    }
+
+    fn path(&self, id: FileId) -> Option<Vec<u8>> {
+        let at = self.ids.binary_search_by_key(&id, |(id, _, _)| *id).ok()?;
+        let (_, start, end) = self.ids[at];
+        Some([&self.path[..], &self.names[start as usize..end as usize]].concat())
+    }
 }
 
 /// A file that may match.
@@ -101,16 +142,16 @@ impl Searcher {
         literal: bool,
     ) -> Result<SearchResult, QueryError> {
         let matcher = matcher(query, literal)?;
-        let mut ids = Vec::new();
+        let mut files = Vec::new();
         for segment in &self.segments {
             let docs = segment.candidates(planned, &filter.languages).map_err(|error| self.failed(error))?;
-            ids.extend(docs.into_iter().map(|doc| segment.file_id(doc)));
+            files.extend(docs.into_iter().map(|doc| segment.file(doc)));
         }
-        ids.sort_unstable();
+        files.sort_unstable_by_key(|file| file.id);
         let mut result =
-            SearchResult { candidates: ids.len(), plan: planned.to_string(), ..SearchResult::default() };
+            SearchResult { candidates: files.len(), plan: planned.to_string(), ..SearchResult::default() };
         let limit = query.limit_or_all();
-        let mut rest = &ids[..];
+        let mut rest = &files[..];
         let mut round = FIRST_ROUND;
         // One hit more than asked for is looked for, to know whether the limit cut anything.
         let wanted = limit.saturating_add(1);
@@ -119,8 +160,8 @@ impl Searcher {
             rest = later;
             round *= 2;
             let mut candidates = Vec::with_capacity(now.len());
-            for &id in now {
-                candidates.extend(self.candidate(id, 1.0, filter)?);
+            for &file in now {
+                candidates.extend(self.candidate(file, 1.0, filter)?);
             }
             let found = self.verify(&candidates, &matcher, wanted - result.hits.len());
             self.collect(candidates, found, wanted, &mut result);
@@ -194,9 +235,7 @@ impl Searcher {
                 let candidates = self.accepted(&scored, filter)?;
                 result = self.best_lines(candidates, &words);
                 result.candidates = scored.len();
-                let close = result.hits.iter().filter(|hit| hit.score >= CLOSENESS_BONUS).count();
-                let enough = if exact { close >= limit || depth >= EXACT_FILES_MAX } else { result.hits.len() >= wanted };
-                if all || enough {
+                if all || has_enough(&result.hits, wanted, exact, depth) {
                     break;
                 }
                 depth = depth.max(FIRST_ROUND).saturating_mul(4);
@@ -217,7 +256,7 @@ impl Searcher {
         query: &dyn tantivy::query::Query,
         filter: &Filter,
         depth: usize,
-    ) -> Result<Vec<(f32, FileId)>, QueryError> {
+    ) -> Result<Vec<(f32, DocFile)>, QueryError> {
         let count = self.text.searcher.num_docs().max(1);
         let collector = TopDocs::with_limit(depth.min(usize::try_from(count).unwrap_or(usize::MAX))).order_by_score();
         let found = if filter.languages.is_empty() {
@@ -235,15 +274,15 @@ impl Searcher {
         };
         let found = found.map_err(|error| self.failed(error))?;
         let file = |(score, at): (f32, tantivy::DocAddress)| {
-            (score, self.segments[at.segment_ord as usize].file_id(at.doc_id))
+            (score, self.segments[at.segment_ord as usize].file(at.doc_id))
         };
         Ok(found.into_iter().map(file).collect())
     }
 
-    fn accepted(&self, scored: &[(f32, FileId)], filter: &Filter) -> Result<Vec<Candidate>, QueryError> {
+    fn accepted(&self, scored: &[(f32, DocFile)], filter: &Filter) -> Result<Vec<Candidate>, QueryError> {
         let mut candidates = Vec::with_capacity(scored.len());
-        for &(score, id) in scored {
-            candidates.extend(self.candidate(id, score, filter)?);
+        for &(score, file) in scored {
+            candidates.extend(self.candidate(file, score, filter)?);
         }
         Ok(candidates)
     }
@@ -272,7 +311,7 @@ impl Searcher {
                 Ok(best) => {
                     let bonus = match best.closeness {
                         Closeness::Exact => 2.0 * CLOSENESS_BONUS,
-                        Closeness::OtherCase => CLOSENESS_BONUS,
+                        Closeness::OtherSpelling => CLOSENESS_BONUS,
                         _ => 0.0,
                     };
                     result.hits.push(Hit {
@@ -291,29 +330,25 @@ impl Searcher {
     }
 
     /// A file as a candidate, unless its path is filtered out or it is not published any more.
-    fn candidate(&self, id: FileId, score: f32, filter: &Filter) -> Result<Option<Candidate>, QueryError> {
-        let Some(path) = self.path(id).map_err(|error| self.failed(error))? else { return Ok(None) };
+    fn candidate(&self, file: DocFile, score: f32, filter: &Filter) -> Result<Option<Candidate>, QueryError> {
+        let Some(path) = self.path(file).map_err(|error| self.failed(error))? else { return Ok(None) };
         let accepted = !filter.has_globs() || filter.accepts_path(&path);
         Ok(accepted.then_some(Candidate { path, score }))
     }
 
-    fn path(&self, id: FileId) -> Result<Option<Vec<u8>>, StoreError> {
-        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((dir, name)) = reader.file_place(id)? else { return Ok(None) };
+    fn path(&self, file: DocFile) -> Result<Option<Vec<u8>>, StoreError> {
         let mut dirs = self.dirs.lock().unwrap_or_else(PoisonError::into_inner);
-        let parent = match dirs.get(&dir) {
-            Some(parent) => Arc::clone(parent),
-            None => {
-                let mut path = reader.dir_path(dir)?;
-                if !path.is_empty() {
-                    path.push(b'/');
-                }
-                let path: Arc<[u8]> = path.into();
-                dirs.insert(dir, Arc::clone(&path));
-                path
+        if dirs.len() >= DIRS_CACHED && !dirs.contains_key(&file.dir) {
+            dirs.clear();
+        }
+        let names = match dirs.entry(file.dir) {
+            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::hash_map::Entry::Vacant(new) => {
+                let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+                new.insert(DirNames::load(&reader, file.dir)?)
             }
         };
-        Ok(Some([&parent[..], &name].concat()))
+        Ok(names.path(file.id))
     }
 
     fn read(&self, path: &[u8], content: &mut Vec<u8>) -> io::Result<()> {
@@ -335,6 +370,18 @@ impl Searcher {
 /// Knows about runs that hold odd characters, as the index does.
 fn limits() -> Limits {
     Limits { odd_runs: true, ..Limits::default() }
+}
+
+/// Whether reading more files would not change the first hits, or not by enough to be worth it. Identifiers are looked for
+/// further down than words: where both halves of a name are common, the files with the name itself need not be the best
+/// by BM25.
+fn has_enough(hits: &[Hit], wanted: usize, exact: bool, depth: usize) -> bool {
+    let at_least = |score: f32| hits.iter().filter(|hit| hit.score >= score).count() >= wanted;
+    match exact {
+        false => hits.len() >= wanted,
+        true if depth >= EXACT_FILES_MAX => true,
+        true => at_least(2.0 * CLOSENESS_BONUS) || (depth >= SPELLING_FILES_MIN && at_least(CLOSENESS_BONUS)),
+    }
 }
 
 fn count_files(hits: &[Hit]) -> usize {

@@ -12,7 +12,9 @@ pub(super) struct Word {
     pub(super) typed: String,
     pub(super) kind: WordKind,
     /// Its runs, lowered, each with its camelCase parts.
-    runs: Vec<(Vec<u8>, Vec<Vec<u8>>)>,
+    runs: Vec<Run>,
+    /// Ways to write the same identifier, lowered: as typed, in snake case, in camel case, with hyphens.
+    spellings: Vec<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,20 @@ pub(super) enum WordKind {
     Prefix,
     /// `"two words"`
     Phrase,
+}
+
+/// One run of a word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Run {
+    whole: Vec<u8>,
+    camel: Vec<Vec<u8>>,
+}
+
+impl Run {
+    /// The camelCase parts, or the whole when there are none.
+    fn parts(&self) -> Vec<&[u8]> {
+        if self.camel.is_empty() { vec![&self.whole] } else { self.camel.iter().map(|part| &part[..]).collect() }
+    }
 }
 
 /// Cuts a query into words: at white space, but not inside of double quotes.
@@ -50,20 +66,27 @@ impl Word {
         masks.classify(bytes);
         let mut runs = Vec::new();
         masks.for_each_run(|start, end| {
-            let mut parts = Vec::new();
-            masks.for_each_part(start, end, |from, to| parts.push(lowered[from..to].to_vec()));
+            let mut camel = Vec::new();
+            masks.for_each_part(start, end, |from, to| camel.push(lowered[from..to].to_vec()));
             if end - start <= RUN_BYTES_MAX {
-                runs.push((lowered[start..end].to_vec(), parts));
+                runs.push(Run { whole: lowered[start..end].to_vec(), camel });
             }
         });
-        (!runs.is_empty()).then(|| Word { typed: typed.to_owned(), kind, runs })
+        let mut spellings = vec![lowered.clone()];
+        if kind == WordKind::Plain {
+            let parts: Vec<&[u8]> = runs.iter().flat_map(|run| run.parts()).collect();
+            spellings.extend([&b"_"[..], b"", b"-"].map(|between| parts.join(between)));
+            spellings.sort_unstable();
+            spellings.dedup();
+        }
+        (!runs.is_empty()).then(|| Word { typed: typed.to_owned(), kind, runs, spellings })
     }
 
     /// Whether the bytes of a file can say more than its terms do: more than one run stands for one identifier, or the
     /// case of letters does.
     pub(super) fn wants_exact(&self) -> bool {
         match self.kind {
-            WordKind::Plain => self.runs.len() > 1 || self.runs.iter().any(|(_, parts)| !parts.is_empty()),
+            WordKind::Plain => self.runs.len() > 1 || self.runs.iter().any(|run| !run.camel.is_empty()),
             WordKind::Prefix => false,
             WordKind::Phrase => true,
         }
@@ -71,21 +94,21 @@ impl Word {
 
     /// The terms to look for in a line.
     pub(super) fn needles(&self) -> impl Iterator<Item = &[u8]> {
-        self.runs.iter().map(|(run, _)| &run[..])
+        self.runs.iter().flat_map(Run::parts)
     }
 
     fn query(&self, fields: Fields) -> Box<dyn TantivyQuery> {
         let last = self.runs.len() - 1;
-        let clauses = self.runs.iter().enumerate().map(|(index, (run, parts))| {
+        let clauses = self.runs.iter().enumerate().map(|(index, run)| {
             if self.kind == WordKind::Prefix && index == last {
-                return prefix_query(fields, run);
+                return prefix_query(fields, &run.whole);
             }
-            let whole = term_query(fields, run);
-            if parts.is_empty() {
+            let whole = term_query(fields, &run.whole);
+            if run.camel.is_empty() {
                 return whole;
             }
             // `scheduleTimeout` is also what others spell `schedule_timeout`.
-            all(parts.iter().map(|part| term_query(fields, part)).collect()).or(whole)
+            all(run.camel.iter().map(|part| term_query(fields, part)).collect()).or(whole)
         });
         all(clauses.collect())
     }
@@ -141,8 +164,8 @@ pub(super) enum Closeness {
     Missing,
     /// Every term is there.
     Terms,
-    /// The identifier is there in other case.
-    OtherCase,
+    /// The identifier is there in another case or spelling (`scheduleTimeout`, `schedule_timeout`).
+    OtherSpelling,
     /// The identifier is there as typed.
     Exact,
 }
@@ -172,7 +195,7 @@ pub(super) fn best_line(words: &[Word], content: &[u8]) -> BestLine {
         least = least.min(closeness);
     }
     let at = match best {
-        Some((Closeness::Exact | Closeness::OtherCase, at)) => at,
+        Some((Closeness::Exact | Closeness::OtherSpelling, at)) => at,
         _ => most_terms(words, &lowered),
     };
     let closeness = if best.is_some() { least } else { Closeness::Terms };
@@ -183,8 +206,8 @@ fn closeness(word: &Word, content: &[u8], lowered: &[u8]) -> (Closeness, usize) 
     if let Some(at) = find_identifier(content, word.typed.as_bytes()) {
         return (Closeness::Exact, at);
     }
-    if let Some(at) = find_identifier(lowered, &word.typed.as_bytes().to_ascii_lowercase()) {
-        return (Closeness::OtherCase, at);
+    if let Some(at) = word.spellings.iter().filter_map(|spelling| find_identifier(lowered, spelling)).min() {
+        return (Closeness::OtherSpelling, at);
     }
     if word.kind == WordKind::Phrase { (Closeness::Missing, 0) } else { (Closeness::Terms, 0) }
 }
@@ -256,7 +279,9 @@ mod tests {
     #[test]
     fn exact_identifiers_are_the_best_lines() {
         check("schedule_timeout", "schedule\nmy_schedule_timeout\n  schedule_timeout(1)\n", (Closeness::Exact, 3, 3));
-        check("schedule_timeout", "timeout\nSCHEDULE_TIMEOUT\n", (Closeness::OtherCase, 2, 1));
+        check("schedule_timeout", "timeout\nSCHEDULE_TIMEOUT\n", (Closeness::OtherSpelling, 2, 1));
+        check("schedule_timeout", "timeout\nscheduleTimeout\n", (Closeness::OtherSpelling, 2, 1));
+        check("scheduleTimeout", "timeout\nx = schedule_timeout\n", (Closeness::OtherSpelling, 2, 5));
         check("schedule_timeout", "timeout\nschedule a timeout\n", (Closeness::Terms, 2, 1));
         check("\"a b\"", "b a\n", (Closeness::Missing, 1, 1));
         check("two words", "two\nwords\nwords two\n", (Closeness::Terms, 3, 7));

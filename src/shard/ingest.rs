@@ -9,6 +9,7 @@ use crate::text::index::SegmentFactory;
 use crate::text::inverter::Inverter;
 use crate::text::language::Language;
 use crate::text::runs::has_odd_run;
+use crate::text::segment::DocFile;
 use crate::text::schema::{TAG_FOLDS, TAG_LONG_RUN, TAG_NOT_UTF8, TAG_ODD_RUN, language_tag};
 use crate::text::terms::FileTerms;
 use leindex_fallback::Meta;
@@ -115,7 +116,7 @@ pub(super) struct Ingest {
     terms: FileTerms,
     scratch: String,
     inverter: Inverter,
-    file_ids: Vec<FileId>,
+    files: Vec<DocFile>,
     segment: SegmentKey,
     born: Instant,
     factory: SegmentFactory,
@@ -129,7 +130,7 @@ impl Ingest {
             terms: FileTerms::default(),
             scratch: String::new(),
             inverter: Inverter::default(),
-            file_ids: Vec::new(),
+            files: Vec::new(),
             segment: SegmentKey { shard, sequence: 0 },
             born: Instant::now(),
             factory,
@@ -162,7 +163,7 @@ impl Ingest {
                 ];
                 tags.extend(flagged.iter().filter(|(set, _)| *set).map(|(_, tag)| *tag));
                 self.inverter.add(&self.terms, &tags);
-                self.file_ids.push(id);
+                self.files.push(DocFile { id, dir: file.parent });
                 (Found { flags: Flags::INDEXED, encoding, language, torn: false }, true)
             }
         };
@@ -180,12 +181,12 @@ impl Ingest {
     /// Ends the segment: writes it if it holds a document, and hands it to `commit`.
     pub(super) fn seal(&mut self, last: bool) {
         let inverter = std::mem::take(&mut self.inverter);
-        let file_ids = std::mem::take(&mut self.file_ids);
-        let span = tracing::debug_span!("seal", shard = self.segment.shard, docs = file_ids.len());
+        let files = std::mem::take(&mut self.files);
+        let span = tracing::debug_span!("seal", shard = self.segment.shard, docs = files.len());
         let _entered = span.enter();
-        let written = match file_ids.len() {
+        let written = match files.len() {
             0 => Ok(None),
-            _ => self.factory.write(inverter, &file_ids).map(Some),
+            _ => self.factory.write(inverter, &files).map(Some),
         };
         let next = SegmentKey { sequence: self.segment.sequence + 1, ..self.segment };
         match written {

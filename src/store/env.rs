@@ -5,7 +5,7 @@ use crate::error::StoreError;
 use crate::limits::{MAP_BYTES, READERS_MAX};
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,16 +17,14 @@ const RESIZE_PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) type Table = Database<'static, Bytes, Bytes>;
 
 /// Names of the tables, in the order of the fields of [`Tables`].
-const TABLES: [&str; 5] = ["meta", "entries", "files", "dirs", "intent"];
+const TABLES: [&str; 3] = ["meta", "entries", "dirs"];
 
 /// The tables of the environment; `schema` says what is in them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tables {
     pub(crate) meta: Table,
     pub(crate) entries: Table,
-    pub(crate) files: Table,
     pub(crate) dirs: Table,
-    pub(crate) intent: Table,
 }
 
 /// The environment and its tables. Cheap to clone; one environment a directory and process.
@@ -36,6 +34,7 @@ pub(crate) struct Store {
     tables: Tables,
     readers: Arc<ReaderGate>,
     read_only: bool,
+    dir: Arc<Path>,
 }
 
 /// Counts the transactions of this process, because LMDB must not be resized while there is one.
@@ -98,7 +97,7 @@ impl Store {
             Some(tables) => tables,
             None => create_tables(&env)?,
         };
-        Ok(Store { env, tables, readers: Arc::default(), read_only })
+        Ok(Store { env, tables, readers: Arc::default(), read_only, dir: path.into() })
     }
 
     pub(crate) fn tables(&self) -> Tables {
@@ -119,11 +118,11 @@ impl Store {
     /// doubled, and `body` runs again.
     pub(crate) fn write<T>(
         &self,
-        mut body: impl FnMut(&Env<WithoutTls>, &mut RwTxn<'_>, Tables) -> Result<T, StoreError>,
+        mut body: impl FnMut(&mut RwTxn<'_>, Tables) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         loop {
             let mut txn = self.env.write_txn()?;
-            let result = body(&self.env, &mut txn, self.tables).and_then(|value| {
+            let result = body(&mut txn, self.tables).and_then(|value| {
                 txn.commit()?;
                 Ok(value)
             });
@@ -134,6 +133,11 @@ impl Store {
         }
     }
 
+    /// The file beside the environment that holds the batches of an intent.
+    pub(crate) fn intent_file(&self) -> PathBuf {
+        self.dir.join("intent")
+    }
+
     /// Whether the index directory cannot be written, so that the store can only be read.
     pub(crate) fn is_read_only(&self) -> bool {
         self.read_only
@@ -142,11 +146,6 @@ impl Store {
     /// Closes the environment when this was its last handle, waiting for that.
     pub(crate) fn close(self) {
         self.env.prepare_for_closing().wait();
-    }
-
-    /// Bytes that the environment takes on disk.
-    pub(crate) fn disk_bytes(&self) -> u64 {
-        self.env.real_disk_size().unwrap_or(0)
     }
 
     fn grow(&self) -> Result<(), StoreError> {
@@ -210,16 +209,16 @@ fn open_tables(env: &Env<WithoutTls>) -> Result<Option<Tables>, StoreError> {
 fn create_tables(env: &Env<WithoutTls>) -> Result<Tables, StoreError> {
     let created = env.create_databases_and_commit(env.write_txn()?, |opener, txn| -> heed::Result<_> {
         let mut create = |name| opener.create_database::<Bytes, Bytes>(txn, Some(name));
-        let [meta, entries, files, dirs, intent] = TABLES;
-        let tables = [create(meta)?, create(entries)?, create(files)?, create(dirs)?, create(intent)?];
+        let [meta, entries, dirs] = TABLES;
+        let tables = [create(meta)?, create(entries)?, create(dirs)?];
         Ok(CommitOrAbort::<_, std::convert::Infallible>::Commit(tables))
     })?;
     Ok(Tables::from(created.unwrap_commit()))
 }
 
 impl From<[Table; TABLES.len()]> for Tables {
-    fn from([meta, entries, files, dirs, intent]: [Table; TABLES.len()]) -> Self {
-        Tables { meta, entries, files, dirs, intent }
+    fn from([meta, entries, dirs]: [Table; TABLES.len()]) -> Self {
+        Tables { meta, entries, dirs }
     }
 }
 
@@ -233,7 +232,7 @@ mod tests {
         let store = Store::open_sized(dir.path(), 1 << 20).unwrap();
         let value = vec![7u8; 100_000];
         for key in 0..40u32 {
-            store.write(|_, txn, tables| Ok(tables.meta.put(txn, &key.to_be_bytes(), &value)?)).unwrap();
+            store.write(|txn, tables| Ok(tables.meta.put(txn, &key.to_be_bytes(), &value)?)).unwrap();
         }
         let txn = store.read().unwrap();
         assert_eq!(store.tables().meta.len(&txn).unwrap(), 40);
@@ -249,7 +248,7 @@ mod tests {
             let store = store.clone();
             std::thread::spawn(move || {
                 let value = vec![7u8; 3 << 20];
-                store.write(|_, txn, tables| Ok(tables.meta.put(txn, b"k", &value)?)).unwrap();
+                store.write(|txn, tables| Ok(tables.meta.put(txn, b"k", &value)?)).unwrap();
             })
         };
         while store.readers.open.try_lock().is_ok_and(|open| *open != 1) {}

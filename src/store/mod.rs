@@ -12,4 +12,4 @@ pub(crate) mod schema;
 pub(crate) mod write;
 
 pub(crate) use env::Store;
-pub(crate) use read::{Child, StoreReader};
+pub(crate) use read::StoreReader;

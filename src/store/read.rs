@@ -2,12 +2,12 @@
 
 use super::env::{ReadTxn, Store, Tables};
 use super::schema::{
-    Entry, FORMAT, META_FORMAT, META_PUBLISHED, META_TEXT, Published, damaged, decode_entry, decode_place,
+    Entry, META_FORMAT, META_PUBLISHED, META_TEXT, Published, damaged, decode_entry, decode_place,
     decode_published, entry_key, id_key, split_entry_key, unseal,
 };
 use crate::error::StoreError;
 use crate::limits::DEPTH_MAX;
-use crate::record::{DirId, FileId, FileMeta, ROOT};
+use crate::record::{DirId, FileMeta, ROOT};
 
 /// A read transaction with the calls that the engine makes on it.
 pub(crate) struct StoreReader {
@@ -33,11 +33,6 @@ impl StoreReader {
         let Some(value) = self.tables.meta.get(&self.txn, META_FORMAT)? else { return Ok(None) };
         let bytes = value.first_chunk::<4>().ok_or_else(|| damaged("format", META_FORMAT))?;
         Ok(Some(u32::from_le_bytes(*bytes)))
-    }
-
-    /// Whether the format is the one this program writes, or nothing was written yet.
-    pub(crate) fn format_is_known(&self) -> Result<bool, StoreError> {
-        Ok(self.format()?.is_none_or(|format| format == FORMAT))
     }
 
     /// The published generation; generation 0 when nothing was published yet.
@@ -102,28 +97,14 @@ impl StoreReader {
         Ok(Some(at))
     }
 
-    /// Where a file hangs.
-    pub(crate) fn file_place(&self, id: FileId) -> Result<Option<(DirId, Vec<u8>)>, StoreError> {
-        self.place(self.tables.files, id)
-    }
-
-    /// Path of a file relative to the root; `None` for an id that is not published.
-    pub(crate) fn file_path(&self, id: FileId) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some((parent, name)) = self.file_place(id)? else { return Ok(None) };
-        let mut path = self.dir_path(parent)?;
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(&name);
-        Ok(Some(path))
-    }
-
     /// Path of a directory relative to the root; empty for the root.
     pub(crate) fn dir_path(&self, id: DirId) -> Result<Vec<u8>, StoreError> {
         let mut names = Vec::new();
         let mut at = id;
         while at != ROOT {
-            let (parent, name) = self.place(self.tables.dirs, at)?.ok_or_else(|| damaged("directory", &id_key(at)))?;
+            let key = id_key(at);
+            let value = self.tables.dirs.get(&self.txn, &key)?.ok_or_else(|| damaged("directory", &key))?;
+            let (parent, name) = decode_place(&key, value)?;
             names.push(name);
             at = parent;
             if names.len() > DEPTH_MAX {
@@ -131,27 +112,7 @@ impl StoreReader {
             }
         }
         names.reverse();
-        Ok(names.join(&b'/'))
-    }
-
-    fn place(&self, table: super::env::Table, id: u32) -> Result<Option<(DirId, Vec<u8>)>, StoreError> {
-        let key = id_key(id);
-        let Some(value) = table.get(&self.txn, &key)? else { return Ok(None) };
-        decode_place(&key, value).map(|(parent, name)| Some((parent, name.to_vec())))
-    }
-
-    /// Calls `each` with every file id that has a place.
-    pub(crate) fn for_each_place(
-        &self,
-        mut each: impl FnMut(FileId, DirId, &[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        for item in self.tables.files.iter(&self.txn)? {
-            let (key, value) = item?;
-            let id = key.try_into().map(u32::from_be_bytes).map_err(|_| damaged("file id", key))?;
-            let (parent, name) = decode_place(key, value)?;
-            each(id, parent, name)?;
-        }
-        Ok(())
+        Ok(names.join(&b"/"[..]))
     }
 
     /// Calls `each` with every directory id that has a place.
@@ -168,9 +129,9 @@ impl StoreReader {
         Ok(())
     }
 
-    /// Records in each table: entries, files, directories.
-    pub(crate) fn record_counts(&self) -> Result<[u64; 3], StoreError> {
-        let Tables { entries, files, dirs, .. } = self.tables;
-        Ok([entries.len(&self.txn)?, files.len(&self.txn)?, dirs.len(&self.txn)?])
+    /// Files, those without text included, and directories but the root.
+    pub(crate) fn counts(&self) -> Result<(u64, u64), StoreError> {
+        let dirs = self.tables.dirs.len(&self.txn)?;
+        Ok((self.tables.entries.len(&self.txn)?.saturating_sub(dirs), dirs))
     }
 }

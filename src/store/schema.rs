@@ -54,7 +54,7 @@ pub(crate) fn split_entry_key(key: &[u8]) -> Result<(DirId, &[u8]), StoreError> 
     Ok((DirId::from_be_bytes(*parent), name))
 }
 
-/// The key of a file or directory id.
+/// The key of a directory id.
 pub(crate) fn id_key(id: u32) -> [u8; 4] {
     id.to_be_bytes()
 }
@@ -93,7 +93,7 @@ pub(crate) fn decode_entry(key: &[u8], value: &[u8]) -> Result<Entry, StoreError
     entry.filter(|_| fields.0.is_empty()).ok_or_else(|| damaged("entry", key))
 }
 
-/// Where a file or directory hangs: parent and name, under its id.
+/// Where a directory hangs: parent and name, under its id.
 pub(crate) fn encode_place(key: &[u8], parent: DirId, name: &[u8]) -> Vec<u8> {
     let mut value = Vec::with_capacity(8 + name.len());
     value.extend_from_slice(&parent.to_le_bytes());
@@ -129,6 +129,19 @@ pub(crate) fn decode_published(value: &[u8]) -> Result<Published, StoreError> {
         })
     };
     decode().ok_or_else(|| damaged("published generation", META_PUBLISHED))
+}
+
+/// The intent record: the generation that is being committed, and the length of its batches in the intent file.
+pub(crate) fn encode_intent(next: &Published, batches_len: u64) -> Vec<u8> {
+    let mut value = encode_published(next);
+    value.extend_from_slice(&batches_len.to_le_bytes());
+    seal(META_INTENT, value)
+}
+
+pub(crate) fn decode_intent(value: &[u8]) -> Result<(Published, u64), StoreError> {
+    let body = unseal("intent", META_INTENT, value)?;
+    let (published, len) = body.split_last_chunk::<8>().ok_or_else(|| damaged("intent", META_INTENT))?;
+    Ok((decode_published(published)?, u64::from_le_bytes(*len)))
 }
 
 /// Appends the CRC.
@@ -260,5 +273,6 @@ mod tests {
     fn the_published_generation_round_trips() {
         let published = Published { generation: 9, next_file: 8, next_dir: 7, published_ns: -6, complete: true };
         assert_eq!(decode_published(&encode_published(&published)).unwrap(), published);
+        assert_eq!(decode_intent(&encode_intent(&published, 77)).unwrap(), (published, 77));
     }
 }

@@ -1,10 +1,10 @@
 //! The writes of the generation protocol. Called by `commit` only; each call is one durable transaction.
 
 use super::env::{Store, Tables};
-use super::intent::{decode_batch, encode_batch};
+use super::intent::{read_batches, write_batches};
 use super::schema::{
-    Entry, FORMAT, META_FORMAT, META_INTENT, META_PUBLISHED, META_TEXT, Published, damaged, decode_entry,
-    decode_published, encode_entry, encode_place, encode_published, entry_key, id_key, seal, unseal,
+    Entry, FORMAT, META_FORMAT, META_INTENT, META_PUBLISHED, META_TEXT, Published, decode_entry, decode_intent,
+    decode_published, encode_entry, encode_intent, encode_place, encode_published, entry_key, id_key, seal,
 };
 use crate::error::StoreError;
 use super::read::StoreReader;
@@ -21,77 +21,73 @@ pub(crate) struct Applied {
 impl Store {
     /// Writes the format into a new environment.
     pub(crate) fn write_format(&self) -> Result<(), StoreError> {
-        self.write(|_, txn, tables| Ok(tables.meta.put(txn, META_FORMAT, &FORMAT.to_le_bytes())?))
+        self.write(|txn, tables| Ok(tables.meta.put(txn, META_FORMAT, &FORMAT.to_le_bytes())?))
     }
 
-    /// Step 1 of a publication: the intent to publish `next` with these batches. Each batch is written in a transaction
-    /// of its own within the one of the intent; `failed` is told of each failure and says whether to try again.
+    /// Step 1 of a publication: the intent to publish `next` with these batches. `failed` is told of each failure to write
+    /// a batch and says whether to try again.
     pub(crate) fn write_intent(
         &self,
         next: &Published,
         batches: &[Batch],
-        mut failed: impl FnMut(u32, &StoreError) -> bool,
+        failed: impl FnMut(u32, &StoreError) -> bool,
     ) -> Result<(), StoreError> {
-        self.write(|env, txn, tables| {
-            tables.intent.clear(txn)?;
-            for (number, batch) in batches.iter().enumerate() {
-                let key = (number as u32).to_be_bytes();
-                let value = encode_batch(&key, batch);
-                let mut attempt = 0;
-                loop {
-                    let mut nested = env.nested_write_txn(txn)?;
-                    let result = tables.intent.put(&mut nested, &key, &value).and_then(|()| nested.commit());
-                    let Err(error) = result else { break };
-                    attempt += 1;
-                    // A full map is grown by `write`, which starts over.
-                    let full = matches!(error, heed::Error::Mdb(heed::MdbError::MapFull));
-                    let error = StoreError::from(error);
-                    if full || !failed(attempt, &error) {
-                        return Err(error);
-                    }
-                }
-            }
-            let intent = seal(META_INTENT, encode_published(next));
-            Ok(tables.meta.put(txn, META_INTENT, &intent)?)
-        })
+        let len = write_batches(&self.intent_file(), batches, failed)?;
+        self.write(|txn, tables| Ok(tables.meta.put(txn, META_INTENT, &encode_intent(next, len))?))
     }
 
     /// The intent that was left behind, if any.
-    pub(crate) fn pending(&self) -> Result<Option<Published>, StoreError> {
+    pub(crate) fn pending(&self) -> Result<Option<(Published, u64)>, StoreError> {
         let txn = self.read()?;
-        let Some(value) = self.tables().meta.get(&txn, META_INTENT)? else { return Ok(None) };
-        decode_published(unseal("intent", META_INTENT, value)?).map(Some)
+        self.tables().meta.get(&txn, META_INTENT)?.map(decode_intent).transpose()
     }
 
-    /// Step 3, when the text index has committed: applies the intent and publishes its generation.
-    pub(crate) fn publish_intent(&self, text_meta: &[u8]) -> Result<Applied, StoreError> {
-        self.write(|_, txn, tables| {
-            let value = tables.meta.get(txn, META_INTENT)?.ok_or_else(|| damaged("intent", META_INTENT))?;
-            let mut next = decode_published(unseal("intent", META_INTENT, value)?)?;
-            next.published_ns = now_ns();
-            let mut batches = Vec::new();
-            for item in tables.intent.iter(txn)? {
-                let (key, value) = item?;
-                batches.push(decode_batch(key, value)?);
-            }
-            let applied = apply(txn, tables, &batches)?;
+    /// The batches of an intent that was left behind.
+    pub(crate) fn pending_batches(&self, len: u64) -> Result<Vec<Batch>, StoreError> {
+        read_batches(&self.intent_file(), len)
+    }
+
+    /// Step 3, when the text index has committed: applies the batches of the intent and publishes its generation.
+    pub(crate) fn publish_intent(
+        &self,
+        next: &Published,
+        batches: &[Batch],
+        text_meta: &[u8],
+    ) -> Result<Applied, StoreError> {
+        let applied = self.write(|txn, tables| {
+            let applied = apply(txn, tables, batches)?;
+            let next = Published { published_ns: now_ns(), ..*next };
             tables.meta.put(txn, META_TEXT, &seal(META_TEXT, text_meta.to_vec()))?;
             tables.meta.put(txn, META_PUBLISHED, &encode_published(&next))?;
-            clear_intent(txn, tables)?;
+            tables.meta.delete(txn, META_INTENT)?;
             Ok(applied)
-        })
+        })?;
+        self.remove_intent_file();
+        Ok(applied)
     }
 
     /// Drops an intent whose text was never committed. What it would have replaced is as it was published, so the next
     /// run finds those files changed and reads them again.
     pub(crate) fn drop_intent(&self) -> Result<(), StoreError> {
-        self.write(|_, txn, tables| clear_intent(txn, tables))
+        self.write(|txn, tables| {
+            tables.meta.delete(txn, META_INTENT)?;
+            Ok(())
+        })?;
+        self.remove_intent_file();
+        Ok(())
+    }
+
+    /// The record of the intent is gone, so a file that stays behind is only litter, overwritten by the next intent.
+    fn remove_intent_file(&self) {
+        if let Err(error) = std::fs::remove_file(self.intent_file()) {
+            tracing::debug!(%error, "the intent file stays");
+        }
     }
 
     /// Forgets every file, keeping ids and generation going: for when the text index is lost.
     pub(crate) fn forget_files(&self) -> Result<(), StoreError> {
-        self.write(|_, txn, tables| {
-            for table in [tables.entries, tables.files, tables.dirs, tables.intent] {
+        self.write(|txn, tables| {
+            for table in [tables.entries, tables.dirs] {
                 table.clear(txn)?;
             }
             tables.meta.delete(txn, META_TEXT)?;
@@ -106,18 +102,12 @@ impl Store {
 
     /// Records that a whole run is published, without a new generation.
     pub(crate) fn mark_complete(&self) -> Result<(), StoreError> {
-        self.write(|_, txn, tables| {
+        self.write(|txn, tables| {
             let Some(value) = tables.meta.get(txn, META_PUBLISHED)? else { return Ok(()) };
             let published = Published { complete: true, ..decode_published(value)? };
             Ok(tables.meta.put(txn, META_PUBLISHED, &encode_published(&published))?)
         })
     }
-}
-
-fn clear_intent(txn: &mut RwTxn<'_>, tables: Tables) -> Result<(), StoreError> {
-    tables.intent.clear(txn)?;
-    tables.meta.delete(txn, META_INTENT)?;
-    Ok(())
 }
 
 /// Removals come first, since a name may have turned from a directory into a file; then everything new in key order,
@@ -129,7 +119,6 @@ fn apply(txn: &mut RwTxn<'_>, tables: Tables, batches: &[Batch]) -> Result<Appli
     }
     let mut entries = Vec::new();
     let mut dirs = Vec::new();
-    let mut files = Vec::new();
     for batch in batches {
         for dir in &batch.dirs {
             entries.push((entry_key(dir.parent, &dir.name), Entry::Dir(dir.id)));
@@ -137,19 +126,13 @@ fn apply(txn: &mut RwTxn<'_>, tables: Tables, batches: &[Batch]) -> Result<Appli
         }
         for file in &batch.files {
             entries.push((entry_key(file.parent, &file.name), Entry::File(file.meta)));
-            files.push((id_key(file.meta.id), file.parent, &file.name[..]));
-            if let Some(old) = file.replaces {
-                tables.files.delete(txn, &id_key(old))?;
-            }
         }
     }
     entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     put_sorted(txn, tables.entries, entries.iter().map(|(key, entry)| (&key[..], encode_entry(key, entry))))?;
-    for (table, mut places) in [(tables.dirs, dirs), (tables.files, files)] {
-        places.sort_unstable();
-        let values = places.iter().map(|(key, parent, name)| (&key[..], encode_place(key, *parent, name)));
-        put_sorted(txn, table, values)?;
-    }
+    dirs.sort_unstable();
+    let places = dirs.iter().map(|(key, parent, name)| (&key[..], encode_place(key, *parent, name)));
+    put_sorted(txn, tables.dirs, places)?;
     Ok(applied)
 }
 
@@ -189,7 +172,7 @@ fn remove(
     let mut doomed = vec![removal.gone];
     while let Some(gone) = doomed.pop() {
         match gone {
-            Gone::File(id) => applied.removed += u64::from(tables.files.delete(txn, &id_key(id))?),
+            Gone::File(_) => applied.removed += 1,
             Gone::Dir(dir) => {
                 let mut keys = Vec::new();
                 for item in tables.entries.prefix_iter(txn, &dir.to_be_bytes())? {
@@ -250,17 +233,21 @@ mod tests {
 
     fn publish(store: &Store, generation: u64, batch: Batch) -> Applied {
         let next = Published { generation, next_file: 100, next_dir: 100, ..Published::default() };
-        store.write_intent(&next, &[batch], |_, _| false).unwrap();
-        assert_eq!(store.pending().unwrap(), Some(next));
-        store.publish_intent(b"{}").unwrap()
+        let batches = [batch];
+        store.write_intent(&next, &batches, |_, _| false).unwrap();
+        let (pending, len) = store.pending().unwrap().unwrap();
+        assert_eq!(pending, next);
+        assert_eq!(store.pending_batches(len).unwrap(), batches);
+        store.publish_intent(&next, &batches, b"{}").unwrap()
     }
 
     fn paths(store: &Store) -> Vec<String> {
         let reader = StoreReader::begin(store).unwrap();
         let mut paths = Vec::new();
         reader
-            .for_each_file(|_, _, meta| {
-                paths.push(String::from_utf8(reader.file_path(meta.id)?.unwrap()).unwrap());
+            .for_each_file(|parent, name, _| {
+                let path = [reader.dir_path(parent)?, name.to_vec()].concat();
+                paths.push(String::from_utf8(path).unwrap());
                 Ok(())
             })
             .unwrap();
@@ -281,7 +268,7 @@ mod tests {
             removals: vec![],
         };
         publish(&store, 1, first);
-        assert_eq!(paths(&store), ["dir/mid", "dir/sub/deep", "top"]);
+        assert_eq!(paths(&store), ["dir/subdeep", "dirmid", "top"]);
         let second = Batch {
             dirs: vec![],
             files: vec![file(ROOT, "dir", 4, None), file(ROOT, "top", 5, Some(1))],
@@ -297,7 +284,7 @@ mod tests {
         publish(&store, 2, Batch { removals: vec![late], ..Batch::default() });
         assert_eq!(paths(&store), ["dir", "top"]);
         let reader = StoreReader::begin(&store).unwrap();
-        assert_eq!(reader.record_counts().unwrap(), [2, 2, 0]);
+        assert_eq!(reader.counts().unwrap(), (2, 0));
         assert_eq!(reader.published().unwrap().generation, 2);
         assert_eq!(store.pending().unwrap(), None);
     }

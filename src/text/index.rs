@@ -3,7 +3,7 @@
 use super::directory::{GenerationDirectory, META, sweep};
 use super::inverter::Inverter;
 use super::schema::{Fields, schema, settings};
-use super::segment::write_segment;
+use super::segment::{DocFile, write_segment};
 use super::vocabulary::VocabularyPlugin;
 use crate::error::StoreError;
 use std::path::{Path, PathBuf};
@@ -24,8 +24,8 @@ pub(crate) struct SegmentFactory {
 
 impl SegmentFactory {
     /// Writes a segment; see [`write_segment`].
-    pub(crate) fn write(&self, inverter: Inverter, file_ids: &[u32]) -> tantivy::Result<SegmentMeta> {
-        write_segment(&self.index, self.fields, inverter, file_ids)
+    pub(crate) fn write(&self, inverter: Inverter, files: &[DocFile]) -> tantivy::Result<SegmentMeta> {
+        write_segment(&self.index, self.fields, inverter, files)
     }
 }
 

@@ -14,11 +14,13 @@ const CHUNK_POSTINGS: usize = 1 << 18;
 const SORT_POSTINGS: usize = 4 << 20;
 /// Terms whose table slots are loaded together.
 const BATCH: usize = 32;
-/// Bits of a posting that hold the frequency: `floor(log2(count))`, at most 15.
-const FREQUENCY_BITS: u32 = 4;
+/// Bits of a posting that hold the frequency: `floor(log2(count))`, at most 3. BM25 flattens out there anyway (from 8
+/// occurrences to 1000 the score of a term grows by a seventh), and postings are packed with as few bits as they need.
+const FREQUENCY_BITS: u32 = 2;
 const FREQUENCY_MAX: u32 = (1 << FREQUENCY_BITS) - 1;
-/// Term ids and document ids of one segment stay below this; the engine flushes far earlier.
-pub const IDS_MAX: u32 = 1 << (32 - FREQUENCY_BITS);
+/// Term and document ids have the other bits: a term takes 16 bytes at least, so an inverter of the largest size that can
+/// be set holds an eighth of what fits.
+const _: () = assert!(crate::limits::INVERTER_BYTES_MAX / 16 <= 1 << (32 - FREQUENCY_BITS) >> 3);
 const SLOTS_MIN: usize = 1 << 16;
 
 /// One posting of a term: the document and the frequency that scoring sees.
@@ -26,7 +28,7 @@ const SLOTS_MIN: usize = 1 << 16;
 pub struct Posting {
     /// Document of the segment, from 0.
     pub doc: u32,
-    /// `1 + floor(log2(occurrences))`: a word said a thousand times is not a thousand times more relevant.
+    /// `1 + floor(log2(occurrences))`, at most 4: a word said a thousand times is not a thousand times more relevant.
     pub frequency: u32,
 }
 

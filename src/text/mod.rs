@@ -19,6 +19,6 @@ pub(crate) mod vocabulary;
 #[doc(hidden)]
 pub use inverter::{Inverter, Posting};
 #[doc(hidden)]
-pub use runs::{RUN_BYTES_MAX, RunMasks, is_run_byte};
+pub use runs::{RUN_BYTES_MAX, RunMasks, has_odd_run, is_run_byte};
 #[doc(hidden)]
-pub use terms::FileTerms;
+pub use terms::{CountedTerm, FileTerms, TermKey};

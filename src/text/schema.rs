@@ -3,7 +3,8 @@
 //! `text` holds the terms of a file's content with quantised frequencies, no positions, and nothing stored: paths are in
 //! the metadata store, lines are read from the file. It also holds *tags*: terms that begin with a control character,
 //! which no run can, and that carry the language and the flags that make a file a candidate of queries its terms cannot
-//! answer. `id` is the file id, indexed so that a version can be deleted by it.
+//! answer. `id` is the file id, indexed so that a version can be deleted by it; `dir` is the directory that holds it, where
+//! the metadata store has its name.
 
 use tantivy::schema::{FAST, Field, INDEXED, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
 use tantivy::store::Compressor;
@@ -22,10 +23,18 @@ const LANGUAGE: u8 = 2;
 /// Terms that begin with a byte below this are tags.
 pub(crate) const FIRST_TERM_BYTE: u8 = 0x20;
 
+/// Whether the postings of a term carry frequencies. Numbers do not: nobody ranks files by how often they say
+/// `0x00000001`, and numbers are half of all terms. The rule looks at the term alone, because tantivy only merges segments
+/// that agree on it.
+pub(crate) fn has_frequencies(term: &[u8]) -> bool {
+    term.first().is_some_and(|&byte| byte >= FIRST_TERM_BYTE && !byte.is_ascii_digit())
+}
+
 /// The fields, by name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fields {
     pub(crate) id: Field,
+    pub(crate) dir: Field,
     pub(crate) text: Field,
 }
 
@@ -33,12 +42,13 @@ pub(crate) struct Fields {
 pub(crate) fn schema() -> (Schema, Fields) {
     let mut builder = Schema::builder();
     let id = builder.add_u64_field("id", INDEXED | FAST);
+    let dir = builder.add_u64_field("dir", FAST);
     let indexing = TextFieldIndexing::default()
         .set_tokenizer("raw")
         .set_index_option(IndexRecordOption::WithFreqs)
         .set_fieldnorms(true);
     let text = builder.add_text_field("text", TextOptions::default().set_indexing_options(indexing));
-    (builder.build(), Fields { id, text })
+    (builder.build(), Fields { id, dir, text })
 }
 
 /// Nothing is stored, so nothing needs compressing.

@@ -5,7 +5,7 @@
 //! version of tantivy is trusted with.
 
 use super::inverter::Inverter;
-use super::schema::Fields;
+use super::schema::{Fields, has_frequencies};
 use super::vocabulary::VocabularyWriter;
 use tantivy::directory::TerminatingWrite;
 use tantivy::fastfield::FastFieldsWriter;
@@ -19,26 +19,33 @@ use tantivy::{Index, Segment, TantivyDocument};
 /// Store blocks hold nothing; any size will do.
 const STORE_BLOCK_BYTES: usize = 16 << 10;
 
-/// Writes the documents of `inverter` as a new segment of `index`; document `n` belongs to file `file_ids[n]`. The files
-/// are durable when it returns; nothing refers to them until the meta is added by a commit.
+/// The file of a document and the directory that holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DocFile {
+    pub(crate) id: u32,
+    pub(crate) dir: u32,
+}
+
+/// Writes the documents of `inverter` as a new segment of `index`; document `n` is that of `files[n]`. What was written is
+/// durable when it returns; nothing refers to it until the meta is added by a commit.
 pub(crate) fn write_segment(
     index: &Index,
     fields: Fields,
     inverter: Inverter,
-    file_ids: &[u32],
+    files: &[DocFile],
 ) -> tantivy::Result<SegmentMeta> {
     let segment = index.new_segment();
     let doc_count = inverter.doc_count();
-    debug_assert_eq!(doc_count as usize, file_ids.len());
+    debug_assert_eq!(doc_count as usize, files.len());
     let norms = write_field_norms(&segment, fields, &inverter)?;
     let token_count: u64 = inverter.doc_lengths().iter().map(|&length| u64::from(length)).sum();
     let mut serializer = InvertedIndexSerializer::open(&segment)?;
-    write_ids(&mut serializer, fields, file_ids)?;
+    write_ids(&mut serializer, fields, files)?;
     {
         let mut vocabulary = VocabularyWriter::create(&segment)?;
         let mut field = serializer.new_field(fields.text, token_count, norms.get_field(fields.text)?)?;
         inverter.for_each_term(|term, postings| -> tantivy::Result<()> {
-            field.new_term(term, postings.len() as u32, true)?;
+            field.new_term(term, postings.len() as u32, has_frequencies(term))?;
             for posting in postings {
                 field.write_doc(posting.doc, posting.frequency, &[]);
             }
@@ -49,7 +56,7 @@ pub(crate) fn write_segment(
         vocabulary.close()?;
     }
     serializer.close()?;
-    write_columns(&segment, fields, file_ids)?;
+    write_columns(&segment, fields, files)?;
     Ok(segment.with_max_doc(doc_count).meta().clone())
 }
 
@@ -64,8 +71,8 @@ fn write_field_norms(segment: &Segment, fields: Fields, inverter: &Inverter) -> 
     FieldNormReaders::open(segment.open_read(SegmentComponent::FieldNorms)?)
 }
 
-fn write_ids(serializer: &mut InvertedIndexSerializer, fields: Fields, file_ids: &[u32]) -> tantivy::Result<()> {
-    let mut docs: Vec<(u32, u32)> = file_ids.iter().enumerate().map(|(doc, &id)| (id, doc as u32)).collect();
+fn write_ids(serializer: &mut InvertedIndexSerializer, fields: Fields, files: &[DocFile]) -> tantivy::Result<()> {
+    let mut docs: Vec<(u32, u32)> = files.iter().enumerate().map(|(doc, file)| (file.id, doc as u32)).collect();
     docs.sort_unstable();
     let mut field = serializer.new_field(fields.id, 0, None)?;
     for (id, doc) in docs {
@@ -76,15 +83,16 @@ fn write_ids(serializer: &mut InvertedIndexSerializer, fields: Fields, file_ids:
     Ok(field.close()?)
 }
 
-fn write_columns(segment: &Segment, fields: Fields, file_ids: &[u32]) -> tantivy::Result<()> {
+fn write_columns(segment: &Segment, fields: Fields, files: &[DocFile]) -> tantivy::Result<()> {
     let schema = segment.schema();
     let mut columns = FastFieldsWriter::from_schema_and_tokenizer_manager(&schema, TokenizerManager::default())?;
     let store_file = segment.open_write(SegmentComponent::Store)?;
     let compressor = segment.index().settings().docstore_compression;
     let mut store = StoreWriter::new(store_file, compressor, STORE_BLOCK_BYTES, false)?;
-    for &id in file_ids {
+    for file in files {
         let mut document = TantivyDocument::default();
-        document.add_u64(fields.id, u64::from(id));
+        document.add_u64(fields.id, u64::from(file.id));
+        document.add_u64(fields.dir, u64::from(file.dir));
         columns.add_document(&document)?;
         store.store(&document, &schema)?;
     }

@@ -13,6 +13,8 @@ const INLINE_BYTES_MAX: usize = 15;
 /// Marks the key of a longer term.
 const LONG: u64 = 1 << 63;
 const SLOTS_MIN: usize = 1 << 10;
+/// What a large file has left behind is given back when the next file is a small one.
+const KEPT_BYTES: usize = 2 << 20;
 /// Stamps live in the upper 20 bits of a slot's check word.
 const STAMP_STEP: u32 = 1 << 12;
 
@@ -151,6 +153,9 @@ impl FileTerms {
     }
 
     fn begin(&mut self, text: &[u8]) {
+        if text.len() < KEPT_BYTES / 4 && self.lowered.capacity() > KEPT_BYTES {
+            *self = FileTerms { stamp: 0, ..FileTerms::default() };
+        }
         self.masks.classify(text);
         self.lowered.clear();
         self.lowered.extend(text.iter().map(u8::to_ascii_lowercase));
