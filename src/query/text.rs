@@ -283,7 +283,7 @@ mod tests {
         check("schedule_timeout", "timeout\nscheduleTimeout\n", (Closeness::OtherSpelling, 2, 1));
         check("scheduleTimeout", "timeout\nx = schedule_timeout\n", (Closeness::OtherSpelling, 2, 5));
         check("schedule_timeout", "timeout\nschedule a timeout\n", (Closeness::Terms, 2, 1));
-        check("\"a b\"", "b a\n", (Closeness::Missing, 1, 1));
+        check("\"a b\"", "b a\n", (Closeness::Missing, 1, 3));
         check("two words", "two\nwords\nwords two\n", (Closeness::Terms, 3, 7));
     }
 }
