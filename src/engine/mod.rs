@@ -77,8 +77,36 @@ impl Engine {
     /// As [`Engine::index`] for a caller that knows what has changed: only these paths are looked at, relative to the
     /// root or absolute; directories with all that is below them. Paths outside of the root are ignored.
     pub fn update<P: AsRef<Path>>(&self, changed: &[P]) -> Run {
-        let relative = |path: &Path| path.strip_prefix(&self.inner.layout.root).unwrap_or(path).to_path_buf();
-        run::start(self.clone(), Some(changed.iter().map(|path| relative(path.as_ref())).collect()))
+        let paths: Vec<PathBuf> = changed.iter().filter_map(|path| self.in_root(path.as_ref())).collect();
+        let whole = paths.iter().any(|path| path.as_os_str().is_empty());
+        run::start(self.clone(), (!whole).then_some(paths))
+    }
+
+    /// A path that was named as changed, relative to the root; a rule file stands for its directory. `None` outside.
+    fn in_root(&self, path: &Path) -> Option<PathBuf> {
+        let root = &self.inner.layout.root;
+        let relative = match path.strip_prefix(root) {
+            Ok(relative) => relative.to_path_buf(),
+            Err(_) if path.is_absolute() => {
+                // Reached by another way, such as a link: compare what it leads to.
+                let parent = path.parent()?.canonicalize().ok()?;
+                parent.join(path.file_name()?).strip_prefix(root).ok()?.to_path_buf()
+            }
+            Err(_) => path.to_path_buf(),
+        };
+        let mut normal = PathBuf::new();
+        for component in relative.components() {
+            match component {
+                std::path::Component::Normal(name) => normal.push(name),
+                std::path::Component::CurDir => {}
+                _ => return None,
+            }
+        }
+        let is_rules = normal.file_name().is_some_and(crate::shard::is_rule_file);
+        if is_rules {
+            normal.pop();
+        }
+        Some(normal)
     }
 
     /// One published generation, to search. It stays as it is however often the index is updated.

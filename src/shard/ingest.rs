@@ -13,8 +13,12 @@ use crate::text::segment::DocFile;
 use crate::text::schema::{TAG_FOLDS, TAG_LONG_RUN, TAG_NOT_UTF8, TAG_ODD_RUN, language_tag};
 use crate::text::terms::FileTerms;
 use leindex_fallback::Meta;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+/// A parcel that held a large file is not kept.
+const PARCEL_KEPT_BYTES: usize = 4 << 20;
 
 /// A file that is about to be read.
 #[derive(Clone, Debug)]
@@ -77,13 +81,19 @@ impl Parcel {
         self.bytes.len() + self.files.len() * 128
     }
 
-    /// Calls `each` with every file and its content.
-    pub(super) fn unpack(self, mut each: impl FnMut(FileInfo, &[u8])) {
+    /// Calls `each` with every file and its content; afterwards the parcel is empty.
+    pub(super) fn unpack(&mut self, mut each: impl FnMut(FileInfo, &[u8])) {
         let mut start = 0;
-        for (file, end) in self.files {
+        for (file, end) in self.files.drain(..) {
             each(file, &self.bytes[start..end]);
             start = end;
         }
+        self.bytes.clear();
+    }
+
+    /// Whether its memory is worth keeping for another one.
+    pub(super) fn is_reusable(&self) -> bool {
+        (1..PARCEL_KEPT_BYTES).contains(&self.bytes.capacity())
     }
 }
 
@@ -121,11 +131,18 @@ pub(super) struct Ingest {
     born: Instant,
     factory: SegmentFactory,
     limits: SegmentLimits,
+    cancelled: Arc<AtomicBool>,
     pub(super) outbox: Outbox,
 }
 
 impl Ingest {
-    pub(super) fn new(shard: u32, factory: SegmentFactory, limits: SegmentLimits, outbox: Outbox) -> Self {
+    pub(super) fn new(
+        shard: u32,
+        factory: SegmentFactory,
+        limits: SegmentLimits,
+        cancelled: Arc<AtomicBool>,
+        outbox: Outbox,
+    ) -> Self {
         Ingest {
             terms: FileTerms::default(),
             scratch: String::new(),
@@ -135,6 +152,7 @@ impl Ingest {
             born: Instant::now(),
             factory,
             limits,
+            cancelled,
             outbox,
         }
     }
@@ -186,11 +204,13 @@ impl Ingest {
         let _entered = span.enter();
         let written = match files.len() {
             0 => Ok(None),
-            _ => self.factory.write(inverter, &files).map(Some),
+            _ => self.factory.write(inverter, &files, &self.cancelled).map(Some),
         };
         let next = SegmentKey { sequence: self.segment.sequence + 1, ..self.segment };
         match written {
             Ok(meta) => self.outbox.seal(meta, last, next),
+            // A run that is cancelled publishes nothing more.
+            Err(_) if self.cancelled.load(Relaxed) => {}
             Err(error) => self.outbox.fail(error),
         }
         self.segment = next;

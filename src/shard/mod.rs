@@ -25,4 +25,4 @@ mod worker;
 pub(crate) use ingest::{Ids, SegmentLimits};
 pub(crate) use outbox::ToCommit;
 pub(crate) use pool::{PoolError, PoolProgress, PoolResult, ScanInput, panic_message, readers_for, run_pool};
-pub(crate) use rules_in_dir::{RuleOptions, rule_file_names};
+pub(crate) use rules_in_dir::{RuleOptions, is_rule_file, rule_file_names};

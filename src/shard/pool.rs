@@ -137,29 +137,22 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
     queue.push(&mut vec![Job::Dir(DirJob { at, id: ROOT, known, path: Vec::new(), only, rules, git, depth: 0 })]);
     let options = WorkerOptions::default().lookahead(input.lookahead);
     let team = Team { context: &context, queue: &queue, backend: &*backend, options, progress: &progress, to_commit };
-    let started = Instant::now();
+    let begun = Instant::now();
     let mut scan = Duration::ZERO;
     let panicked = std::thread::scope(|scope| {
-        let mut handles = Vec::new();
-        for (shard, factory) in factory.iter().cycle().take(input.shards).enumerate() {
-            handles.push(team.start_shard(scope, shard, factory.clone(), input.segment_limits, input.placement)?);
-        }
-        let readers = team.supervise(scope, input.readers)?;
-        handles.extend(readers);
-        scan = started.elapsed();
+        let started = team.start(scope, input.shards, factory.as_ref(), (input.segment_limits, input.placement));
+        let started = started.and_then(|mut handles| {
+            handles.extend(team.supervise(scope, input.readers)?);
+            Ok(handles)
+        });
+        scan = begun.elapsed();
         scanned.store(true, Relaxed);
-        let mut panicked = None;
-        for handle in handles {
-            if let Err(payload) = handle.join() {
-                panicked.get_or_insert(panic_message(&*payload));
-            }
-        }
-        Ok(panicked)
+        // Those that could be started must not go on alone.
+        let handles = started.inspect_err(|_| queue.close())?;
+        let messages = handles.into_iter().filter_map(|handle| handle.join().err().map(|payload| panic_message(&*payload)));
+        Ok(messages.last())
     });
-    let panicked = panicked.map_err(|error| {
-        queue.close();
-        PoolError::Io(error)
-    })?;
+    let panicked = panicked.map_err(PoolError::Io)?;
     if let Some(message) = panicked {
         return Err(PoolError::Panicked(message));
     }
@@ -192,6 +185,17 @@ impl<'e> Team<'e> {
         Ok(Scanner::new(self.context, self.queue, counters, io))
     }
 
+    fn start<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        shards: usize,
+        factory: Option<&SegmentFactory>,
+        (limits, placement): (SegmentLimits, Placement),
+    ) -> io::Result<Vec<Handle<'s>>> {
+        let shards = factory.iter().cycle().take(shards).enumerate();
+        shards.map(|(shard, factory)| self.start_shard(scope, shard, (*factory).clone(), limits, placement)).collect()
+    }
+
     fn start_shard<'s>(
         &'s self,
         scope: &'s Scope<'s, '_>,
@@ -207,7 +211,8 @@ impl<'e> Team<'e> {
             let _guard = CloseOnPanic(self);
             match self.scanner(&counters) {
                 Ok(scanner) => {
-                    let ingest = Ingest::new(shard as u32, factory, limits, outbox);
+                    let cancelled = Arc::clone(&self.context.cancelled);
+                    let ingest = Ingest::new(shard as u32, factory, limits, cancelled, outbox);
                     run_shard(scanner, ingest, shard, placement);
                 }
                 Err(error) => self.context.fail(error.into()),
@@ -244,7 +249,7 @@ impl<'e> Team<'e> {
         let mut wanted = first;
         let mut seen = Counts::default();
         let mut started = 0;
-        while !self.queue.is_finished() {
+        loop {
             if self.context.cancelled.load(Relaxed) {
                 self.queue.close();
                 break;
@@ -257,7 +262,9 @@ impl<'e> Team<'e> {
             }
             self.progress.readers.fetch_max(alive, Relaxed);
             self.progress.depth.store(self.queue.depth(), Relaxed);
-            std::thread::park_timeout(WATCH);
+            if self.queue.wait_finished(WATCH) {
+                break;
+            }
             let now = self.progress.counts();
             let (reads, misses) = (now.reads - seen.reads, now.misses - seen.misses);
             if reads >= READS_MIN {

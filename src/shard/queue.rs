@@ -7,6 +7,10 @@ use super::ingest::Parcel;
 use super::scan::Job;
 use crate::limits::HANDOVER_BYTES;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Empty parcels that are kept.
+const SPARE_MAX: usize = 16;
 
 /// What a shard is to do next.
 pub(super) enum Work {
@@ -28,6 +32,8 @@ struct State {
     jobs: Vec<Job>,
     parcels: Vec<Parcel>,
     parcel_bytes: usize,
+    /// Empty parcels: memory that is warm already.
+    spare: Vec<Parcel>,
     /// Jobs that are queued or being worked on: each may add more.
     outstanding: usize,
     /// Readers that may still hand over parcels.
@@ -41,6 +47,7 @@ pub(super) struct Queue {
     state: Mutex<State>,
     work: Condvar,
     space: Condvar,
+    finished: Condvar,
 }
 
 impl Queue {
@@ -68,6 +75,7 @@ impl Queue {
         if state.outstanding == 0 {
             drop(state);
             self.work.notify_all();
+            self.finished.notify_all();
         }
     }
 
@@ -143,6 +151,21 @@ impl Queue {
         self.work.notify_all();
     }
 
+    /// An empty parcel.
+    pub(super) fn empty_parcel(&self) -> Parcel {
+        self.lock().spare.pop().unwrap_or_default()
+    }
+
+    /// Takes an empty parcel back.
+    pub(super) fn give_back(&self, parcel: Parcel) {
+        if parcel.is_reusable() {
+            let mut state = self.lock();
+            if state.spare.len() < SPARE_MAX {
+                state.spare.push(parcel);
+            }
+        }
+    }
+
     /// A reader begins; call it before the thread is started.
     pub(super) fn reader_begins(&self) {
         self.lock().readers += 1;
@@ -154,6 +177,7 @@ impl Queue {
         state.readers -= 1;
         drop(state);
         self.work.notify_all();
+        self.finished.notify_all();
     }
 
     /// Drops all work; everyone who waits or asks is told that there is none.
@@ -165,12 +189,17 @@ impl Queue {
         drop(dropped);
         self.work.notify_all();
         self.space.notify_all();
+        self.finished.notify_all();
     }
 
-    /// Whether all is done, or dropped.
-    pub(super) fn is_finished(&self) -> bool {
+    /// Waits until all is done or dropped, at most for `patience`; says whether it is.
+    pub(super) fn wait_finished(&self, patience: Duration) -> bool {
         let state = self.lock();
-        state.closed || (state.outstanding == 0 && state.readers == 0 && state.parcels.is_empty())
+        let going_on = |state: &mut State| {
+            !state.closed && (state.outstanding > 0 || state.readers > 0 || !state.parcels.is_empty())
+        };
+        let waited = self.finished.wait_timeout_while(state, patience, going_on).unwrap_or_else(PoisonError::into_inner);
+        !waited.1.timed_out()
     }
 
     /// Jobs and parcels waiting.

@@ -30,6 +30,11 @@ pub(crate) fn rule_file_names(git: bool) -> impl Iterator<Item = (&'static [u8],
     names.into_iter().filter(move |(_, kind)| git || *kind != SourceKind::Gitignore)
 }
 
+/// Whether a file of this name holds rules.
+pub(crate) fn is_rule_file(name: &std::ffi::OsStr) -> bool {
+    rule_file_names(true).any(|(rules, _)| name.as_encoded_bytes() == rules)
+}
+
 /// Names of directories that hold a version control system's own data. Only a rule of the command line lifts these:
 /// an allow-list such as `*`, `!*/` in a `.gitignore` must not.
 pub(super) fn is_repository_data(name: &[u8]) -> bool {

@@ -35,11 +35,14 @@ pub(super) fn run_shard(mut scanner: Scanner<'_>, mut ingest: Ingest, shard: usi
         };
         match work {
             Work::Job(job) => scanner.job(job, &mut ingest),
-            Work::Parcel(parcel) => parcel.unpack(|file, content| {
-                if !context.cancelled.load(Relaxed) {
-                    ingest.file(file, content, &context.ids, counters);
-                }
-            }),
+            Work::Parcel(mut parcel) => {
+                parcel.unpack(|file, content| {
+                    if !context.cancelled.load(Relaxed) {
+                        ingest.file(file, content, &context.ids, counters);
+                    }
+                });
+                queue.give_back(parcel);
+            }
         }
         if context.cancelled.load(Relaxed) {
             queue.close();
@@ -118,7 +121,8 @@ struct Packer<'r> {
 impl Packer<'_> {
     fn hand_over(&mut self) {
         if self.parcel.file_count() > 0 {
-            self.queue.push_parcel(std::mem::take(&mut self.parcel));
+            let next = self.queue.empty_parcel();
+            self.queue.push_parcel(std::mem::replace(&mut self.parcel, next));
         }
     }
 }

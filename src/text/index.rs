@@ -8,6 +8,7 @@ use super::vocabulary::VocabularyPlugin;
 use crate::error::StoreError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tantivy::index::{IndexMeta, SegmentId, SegmentMeta};
 use tantivy::indexer::NoMergePolicy;
 use tantivy::{Directory, Index, IndexWriter, ReloadPolicy, Searcher, TantivyDocument};
@@ -24,8 +25,13 @@ pub(crate) struct SegmentFactory {
 
 impl SegmentFactory {
     /// Writes a segment; see [`write_segment`].
-    pub(crate) fn write(&self, inverter: Inverter, files: &[DocFile]) -> tantivy::Result<SegmentMeta> {
-        write_segment(&self.index, self.fields, inverter, files)
+    pub(crate) fn write(
+        &self,
+        inverter: Inverter,
+        files: &[DocFile],
+        cancelled: &AtomicBool,
+    ) -> tantivy::Result<SegmentMeta> {
+        write_segment(&self.index, self.fields, inverter, files, cancelled)
     }
 }
 

@@ -7,6 +7,7 @@
 use super::inverter::Inverter;
 use super::schema::{Fields, has_frequencies};
 use super::vocabulary::VocabularyWriter;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tantivy::directory::TerminatingWrite;
 use tantivy::fastfield::FastFieldsWriter;
 use tantivy::fieldnorm::{FieldNormReaders, FieldNormsSerializer, FieldNormsWriter};
@@ -14,10 +15,12 @@ use tantivy::index::{SegmentComponent, SegmentMeta};
 use tantivy::postings::InvertedIndexSerializer;
 use tantivy::store::StoreWriter;
 use tantivy::tokenizer::TokenizerManager;
-use tantivy::{Index, Segment, TantivyDocument};
+use tantivy::{Index, Segment, TantivyDocument, TantivyError};
 
 /// Store blocks hold nothing; any size will do.
 const STORE_BLOCK_BYTES: usize = 16 << 10;
+/// Terms written between two looks at whether to go on: about a millisecond.
+const TERMS_BETWEEN_LOOKS: u32 = 1024;
 
 /// The file of a document and the directory that holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +30,14 @@ pub(crate) struct DocFile {
 }
 
 /// Writes the documents of `inverter` as a new segment of `index`; document `n` is that of `files[n]`. What was written is
-/// durable when it returns; nothing refers to it until the meta is added by a commit.
+/// durable when it returns; nothing refers to it until the meta is added by a commit. Ends with an error soon after
+/// `cancelled` is set; what was written by then is swept when the index is next opened.
 pub(crate) fn write_segment(
     index: &Index,
     fields: Fields,
     inverter: Inverter,
     files: &[DocFile],
+    cancelled: &AtomicBool,
 ) -> tantivy::Result<SegmentMeta> {
     let segment = index.new_segment();
     let doc_count = inverter.doc_count();
@@ -44,7 +49,12 @@ pub(crate) fn write_segment(
     {
         let mut vocabulary = VocabularyWriter::create(&segment)?;
         let mut field = serializer.new_field(fields.text, token_count, norms.get_field(fields.text)?)?;
+        let mut terms = 0u32;
         inverter.for_each_term(|term, postings| -> tantivy::Result<()> {
+            terms += 1;
+            if terms % TERMS_BETWEEN_LOOKS == 0 && cancelled.load(Relaxed) {
+                return Err(TantivyError::InternalError("cancelled".into()));
+            }
             field.new_term(term, postings.len() as u32, has_frequencies(term))?;
             for posting in postings {
                 field.write_doc(posting.doc, posting.frequency, &[]);

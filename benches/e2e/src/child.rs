@@ -1,0 +1,175 @@
+//! This program again, as a child process: it does one thing, and answers with one line of JSON.
+//!
+//! A run in a process of its own has a peak memory of its own, and starts from nothing as a user's run does.
+
+use crate::walk::Walk;
+use crate::{Failure, machine};
+use leindex_engine::{Engine, Mode, Query};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// The first argument of a child.
+const CHILD: &str = "__child";
+/// How often a child's peak memory is looked at.
+const RSS_EVERY: Duration = Duration::from_millis(10);
+
+/// What came of a child.
+pub(crate) struct Ended {
+    /// From before it was started until it had ended.
+    pub(crate) wall: f64,
+    /// Its peak resident memory as seen from outside, looked at every 10 ms; 0 where the system does not tell.
+    pub(crate) rss_bytes: u64,
+    pub(crate) output: String,
+}
+
+/// Runs a command to its end, whatever its exit status says.
+pub(crate) fn output(command: &mut Command) -> Result<std::process::Output, Failure> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::null()).output().map_err(|error| format!("{name}: {error}").into())
+}
+
+/// Runs a command to its end; with its peak memory when `watched`.
+pub(crate) fn run(command: &mut Command, watched: bool) -> Result<Ended, Failure> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let started = Instant::now();
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.map_err(|error| format!("{name}: {error}"))?;
+    let status_file = format!("/proc/{}/status", child.id());
+    let (ended, peak) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (output, wall) = std::thread::scope(|scope| {
+        if watched {
+            scope.spawn(|| {
+                while !ended.load(Relaxed) {
+                    peak.fetch_max(peak_rss_bytes(&status_file), Relaxed);
+                    std::thread::sleep(RSS_EVERY);
+                }
+            });
+        }
+        let output = child.wait_with_output();
+        let wall = started.elapsed().as_secs_f64();
+        ended.store(true, Relaxed);
+        (output, wall)
+    });
+    let output = output?;
+    if !output.status.success() {
+        return Err(format!("{name}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()).into());
+    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(Ended { wall, rss_bytes: peak.into_inner(), output: text })
+}
+
+/// The `VmHWM` of a status file in bytes; 0 when there is none.
+pub(crate) fn peak_rss_bytes(status_file: &str) -> u64 {
+    let status = std::fs::read_to_string(status_file).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}
+
+/// An answer and the wall time of the process that gave it.
+pub(crate) struct Answer {
+    pub(crate) wall: f64,
+    json: Value,
+}
+
+impl Answer {
+    pub(crate) fn count(&self, name: &str) -> u64 {
+        self.json[name].as_u64().unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn seconds(&self) -> f64 {
+        self.json["seconds"].as_f64().unwrap_or(f64::NAN)
+    }
+}
+
+/// Asks a child.
+fn ask(arguments: &[&str]) -> Result<Answer, Failure> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let ended = run(command.arg(CHILD).args(arguments), false)?;
+    Ok(Answer { wall: ended.wall, json: serde_json::from_str(&ended.output)? })
+}
+
+/// A run of the engine over `tree`.
+pub(crate) fn index(tree: &Path, index_dir: &Path) -> Result<Answer, Failure> {
+    ask(&["index", text(tree)?, text(index_dir)?])
+}
+
+/// A bare walk.
+pub(crate) fn walk(tree: &Path, walk: Walk) -> Result<Answer, Failure> {
+    let yes = |flag: bool| if flag { "yes" } else { "no" };
+    ask(&["walk", text(tree)?, &walk.threads.to_string(), yes(walk.pinned), yes(walk.fetch)])
+}
+
+/// One query.
+pub(crate) fn search(tree: &Path, index_dir: &Path, mode: Mode, pattern: &str) -> Result<Answer, Failure> {
+    ask(&["search", text(tree)?, text(index_dir)?, mode_name(mode), pattern])
+}
+
+fn text(path: &Path) -> Result<&str, Failure> {
+    path.to_str().ok_or_else(|| format!("{}: the path is not UTF-8", path.display()).into())
+}
+
+fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Substring => "substring",
+        Mode::Regex => "regex",
+        _ => "text",
+    }
+}
+
+/// The child's side: `None` when this process is none.
+pub(crate) fn answer(arguments: &[String]) -> Option<Result<Value, Failure>> {
+    let [first, arguments @ ..] = arguments else { return None };
+    if first != CHILD {
+        return None;
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    Some(match arguments[..] {
+        ["index", tree, index_dir] => do_index(Path::new(tree), Path::new(index_dir)),
+        ["walk", tree, threads, pinned, fetch] => threads.parse().map_err(Failure::from).and_then(|threads| {
+            let walk = Walk { threads, pinned: pinned == "yes", fetch: fetch == "yes" };
+            walk.run(Path::new(tree))
+        }),
+        ["search", tree, index_dir, mode, pattern] => do_search(Path::new(tree), Path::new(index_dir), mode, pattern),
+        _ => Err("no such child".into()),
+    })
+}
+
+fn do_index(tree: &Path, index_dir: &Path) -> Result<Value, Failure> {
+    leindex_fallback::raise_open_file_limit()?;
+    let started = Instant::now();
+    let engine = Engine::builder().index_dir(index_dir).open(tree)?;
+    let report = engine.index().wait()?;
+    let seconds = started.elapsed().as_secs_f64();
+    let peak_rss = peak_rss_bytes("/proc/self/status");
+    drop(engine);
+    let (index_bytes, index_blocks) = machine::bytes_on_disk(index_dir)?;
+    let files = report.files;
+    for skip in report.skips.iter().filter(|skip| skip.failure) {
+        eprintln!("{skip}");
+    }
+    Ok(json!({
+        "seconds": seconds, "peak_rss": peak_rss, "index_bytes": index_bytes, "index_blocks": index_blocks,
+        "dirs": files.dirs, "seen": files.seen, "ignored": files.ignored, "indexed": files.indexed,
+        "unchanged": files.unchanged, "removed": files.removed, "binary": files.binary,
+        "too_large": files.too_large, "skipped": files.skipped, "failed": files.failed,
+        "bytes_read": files.bytes_read, "stat_calls": files.stat_calls, "reads": files.reads,
+        "hashes": files.hashes, "misses": files.misses, "generation": report.generation,
+        "publications": report.publications, "shards": report.shards as u64,
+    }))
+}
+
+fn do_search(tree: &Path, index_dir: &Path, mode: &str, pattern: &str) -> Result<Value, Failure> {
+    let started = Instant::now();
+    let query = match mode {
+        "substring" => Query::substring(pattern),
+        "regex" => Query::regex(pattern),
+        _ => Query::text(pattern),
+    };
+    let snapshot = Engine::builder().index_dir(index_dir).open(tree)?.snapshot()?;
+    let found = snapshot.search(&query.limit(20))?;
+    Ok(json!({ "seconds": started.elapsed().as_secs_f64(), "hits": found.hits.len() }))
+}

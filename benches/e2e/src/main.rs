@@ -1,0 +1,143 @@
+//! End-to-end measurements of leindex-engine, side by side with what it is to be compared with, in one invocation.
+//!
+//! ```text
+//! cargo run --release -p leindex-bench -- --tree DIR [--runs N] [--cold N] [--rg] [--out DIR]
+//! cargo run --release -p leindex-bench -- --smoke
+//! ```
+//!
+//! | file | owns |
+//! |---|---|
+//! | `options.rs` | the command line |
+//! | `machine.rs` | what the machine is, page cache and sync |
+//! | `child.rs` | this program again as a child process, and its peak memory |
+//! | `walk.rs` | the lower bound: a bare walk of the tree, with or without reading it |
+//! | `index.rs` | sections 1, 2 and 6: full index, nothing changed, cold cache |
+//! | `rival.rs` | `cindex` and what it has written |
+//! | `queries.rs` | queries drawn from the tree's own content, from a seed |
+//! | `latency.rs` | sections 3 and 4: searches in process and as a process |
+//! | `rg.rs` | section 5: every match against ripgrep's |
+//! | `tree.rs` | the generated tree of `--smoke` |
+//! | `report.rs` | tables, checks, verdicts, and the files of a run |
+//!
+//! Times are compared only within one invocation, where A and B take turns. A missed target is printed, not an error:
+//! the program fails only when something could not be run.
+
+// A program whose results go to the terminal.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod child;
+mod index;
+mod latency;
+mod machine;
+mod options;
+mod queries;
+mod report;
+mod rg;
+mod rival;
+mod tree;
+mod walk;
+
+use options::Options;
+use report::Report;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Whatever kept a measurement from being made.
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// What every section needs.
+struct Bench {
+    options: Options,
+    tree: PathBuf,
+    /// For indexes; on the file system whose durability is measured.
+    scratch: PathBuf,
+    report: Report,
+}
+
+impl Bench {
+    /// Runs a section. One that fails does not keep the others from running.
+    fn section<T>(&mut self, title: &str, run: impl FnOnce(&mut Bench) -> Result<T, Failure>) -> Option<T> {
+        self.report.heading(title);
+        match run(self) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.report.fail(&format!("{title}: {error}"));
+                None
+            }
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(result) = child::answer(&arguments) {
+        return match result {
+            Ok(answer) => {
+                println!("{answer}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("leindex-bench {}: {error}", arguments.join(" "));
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let options = match Options::parse(&arguments) {
+        Ok(options) => options,
+        Err(message) => {
+            eprintln!("{message}\n{}", options::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    match measure(options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("leindex-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Everything; whether all of it could be run.
+fn measure(options: Options) -> Result<bool, Failure> {
+    let scratch = match &options.scratch {
+        Some(dir) => tempfile::tempdir_in(dir)?,
+        None => tempfile::tempdir()?,
+    };
+    let tree = match &options.tree {
+        Some(tree) => tree.canonicalize().map_err(|error| format!("{}: {error}", tree.display()))?,
+        None => {
+            let tree = scratch.path().join("tree");
+            tree::generate(&tree)?;
+            tree.canonicalize()?
+        }
+    };
+    let report = Report::new();
+    let mut bench = Bench { scratch: scratch.path().canonicalize()?, options, tree, report };
+    machine::describe(&mut bench);
+    let index_dir = bench.section("1. Full index from nothing, warm cache", index::full);
+    if let Some(index_dir) = index_dir {
+        sections(&mut bench, &index_dir);
+    }
+    bench.report.finish();
+    if let Some(out) = &bench.options.out {
+        bench.report.write(out)?;
+    }
+    Ok(bench.report.is_whole())
+}
+
+fn sections(bench: &mut Bench, index_dir: &Path) {
+    bench.section("2. Nothing changed", |bench| index::unchanged(bench, index_dir));
+    let sets = bench.section("3. Searches in process", |bench| latency::in_process(bench, index_dir));
+    if let Some(sets) = sets {
+        bench.section("4. A search as a process", |bench| latency::as_process(bench, index_dir, &sets));
+    }
+    if bench.options.rg {
+        bench.section("5. Every match against ripgrep", |bench| rg::compare(bench, index_dir));
+    }
+    if bench.options.cold_runs > 0 {
+        bench.section("6. Full index from nothing, cold cache", index::cold);
+    }
+}

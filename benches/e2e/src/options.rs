@@ -1,0 +1,76 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+pub(crate) const USAGE: &str = "\
+usage: leindex-bench --tree DIR [OPTIONS]
+       leindex-bench --smoke [OPTIONS]
+
+  --tree DIR     the tree to measure on; it is not written to
+  --runs N       runs of a full index, ours and cindex's in turns (default 3)
+  --cold N       runs with a cold cache, 0 for none (default 3; needs root to drop the caches of the whole machine)
+  --rg           compare every match of 50 patterns with ripgrep's
+  --out DIR      write summary.md, command.txt, figures.csv, checks.csv and the raw samples there
+  --scratch DIR  where indexes are written (default: the system's directory for temporary files)
+  --seed N       seed of the queries (default 1)
+  --smoke        everything, small, on a generated tree; drops no caches";
+
+/// See [`USAGE`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) tree: Option<PathBuf>,
+    pub(crate) runs: usize,
+    pub(crate) cold_runs: usize,
+    pub(crate) rg: bool,
+    pub(crate) out: Option<PathBuf>,
+    pub(crate) scratch: Option<PathBuf>,
+    pub(crate) seed: u64,
+    pub(crate) smoke: bool,
+}
+
+impl Options {
+    pub(crate) fn parse(arguments: &[String]) -> Result<Options, String> {
+        let smoke = arguments.iter().any(|argument| argument == "--smoke");
+        let (runs, cold_runs) = if smoke { (1, 1) } else { (3, 3) };
+        let mut options = Options { tree: None, runs, cold_runs, rg: smoke, out: None, scratch: None, seed: 1, smoke };
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+            match argument.as_str() {
+                "--tree" => options.tree = Some(value()?.into()),
+                "--out" => options.out = Some(value()?.into()),
+                "--scratch" => options.scratch = Some(value()?.into()),
+                "--runs" => options.runs = number(value()?)?.max(1) as usize,
+                "--cold" => options.cold_runs = number(value()?)? as usize,
+                "--seed" => options.seed = number(value()?)?,
+                "--rg" => options.rg = true,
+                "--smoke" => {}
+                other => return Err(format!("unknown argument {other}")),
+            }
+        }
+        if options.tree.is_none() && !smoke {
+            return Err("--tree is missing".into());
+        }
+        Ok(options)
+    }
+}
+
+fn number(value: &str) -> Result<u64, String> {
+    value.parse().map_err(|_| format!("{value} is no number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line() {
+        let parse = |line: &str| Options::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        let options = parse("--tree a --runs 5 --cold 0 --rg --seed 9").unwrap();
+        assert_eq!((options.runs, options.cold_runs, options.rg, options.seed), (5, 0, true, 9));
+        assert!(parse("--smoke").unwrap().smoke);
+        for wrong in ["", "--tree", "--tree a --runs x", "--tree a --fast"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
