@@ -14,8 +14,8 @@ pub(crate) fn describe(bench: &mut Bench) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let rg = Command::new("rg").arg("--version").output().ok().map(|output| first_line(&output.stdout));
     let cache = match can_drop_caches(bench) {
-        true => "warm in sections 1-5 but where it says cold; dropped before each run of section 6",
-        false => "warm; not dropped (needs root, and is not done with --smoke)",
+        true => "warm; dropped before every run that is called cold",
+        false => "warm throughout: not dropped (that needs root, and is not done with --smoke)",
     };
     let rows = [
         ("command", command()),

@@ -118,7 +118,7 @@ impl Drawer {
         let ands = self.draw(300 / scale, |rng, text, _| two_terms(rng, text));
         let prefixes = self.draw(200 / scale, |rng, text, _| prefix(rng, text));
         let substrings = self.draw(200 / scale, |rng, text, _| substring(rng, text));
-        let regexes = self.draw(100 / scale, |rng, text, drawn| regex(rng, text, drawn));
+        let regexes = self.draw(100 / scale, regex);
         let identifiers = self.draw(200 / scale, |rng, text, _| {
             let compound = |word: &&str| word.trim_matches('_').contains('_') && word.len() >= 5;
             Some(rng.pick(&identifiers(text).filter(compound).collect::<Vec<_>>())?.to_owned())

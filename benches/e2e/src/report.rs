@@ -25,7 +25,7 @@ impl Samples {
 
     pub(crate) fn median(&self) -> f64 {
         let (low, high) = (self.percentile(50.0), self.percentile(50.0 + 50.0 / self.0.len().max(1) as f64));
-        if self.0.len() % 2 == 0 { (low + high) / 2.0 } else { low }
+        if self.0.len().is_multiple_of(2) { (low + high) / 2.0 } else { low }
     }
 
     pub(crate) fn max(&self) -> f64 {

@@ -20,7 +20,7 @@ pub(crate) struct Indexed {
 }
 
 pub(crate) fn is_installed() -> bool {
-    // Without arguments it indexes what its index names again: with an index that is not there, nothing.
+    // Asked for help it does nothing else; without arguments it would index again whatever it knows.
     let mut command = Command::new("cindex");
     command.arg("-help").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok()

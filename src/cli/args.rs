@@ -1,0 +1,341 @@
+//! The command line: names, types and help texts. What the values mean is decided in `options`.
+
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use leindex_engine::Shards;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  leindex-engine                        index the current directory
+  leindex-engine --shards 8 ~/src       index ~/src with eight I/O workers
+  leindex-engine search 'fn main'       search the current directory, or the indexed one above it
+  leindex-engine index --exclude '*.min.js' --json .
+
+A PATH that has the name of a subcommand is written ./NAME. A file .leindex.toml in PATH holds the same options as keys
+(`shards = 8`, `exclude = [\"*.min.js\"]`); the command line wins.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some files could not be read, 130 interrupted.";
+
+const SEARCH_EXAMPLES: &str = "\
+Examples:
+  leindex-engine search schedule_timeout          words, best files first (finds scheduleTimeout as well)
+  leindex-engine search '\"page fault\" handl*'     a phrase and a prefix
+  leindex-engine search -F 'a[i++]' src           lines with exactly this, below src
+  leindex-engine search -E 'fn \\w+_lock' --lang rust --limit 0
+  leindex-engine search --mode substring TODO --path-glob '*.c' --path-glob '!test*'
+  leindex-engine search --lang-list               the names that --lang knows
+
+PATH may lie below an indexed directory: its index is used, and only what is below PATH is shown.";
+
+const FILES_EXAMPLES: &str = "\
+Examples:
+  leindex-engine files | wc -l
+  leindex-engine files -0 --no-hidden src | xargs -0 wc -c";
+
+/// Index a source tree in seconds, search it in milliseconds.
+#[derive(Debug, Parser)]
+#[command(name = "leindex-engine", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    #[command(flatten)]
+    pub(crate) index: IndexArgs,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What every subcommand knows.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CommonArgs {
+    /// Where the index is [default: PATH/.leindex-engine]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) index_dir: Option<PathBuf>,
+    /// Print JSON on stdout, for programs
+    #[arg(long, global = true, overrides_with = "no_json")]
+    pub(crate) json: bool,
+    /// Print for people, whatever the config file says
+    #[arg(long, global = true, hide = true)]
+    pub(crate) no_json: bool,
+    /// When to use colours [default: auto]
+    #[arg(long, value_enum, value_name = "WHEN", global = true)]
+    pub(crate) color: Option<When>,
+    /// Log to stderr what is done; -vv and -vvv log more (RUST_LOG overrides)
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Index PATH, or bring its index up to date (the default)
+    Index(IndexArgs),
+    /// Search an index
+    #[command(after_help = SEARCH_EXAMPLES)]
+    Search(SearchArgs),
+    /// List the files that would be indexed
+    #[command(after_help = FILES_EXAMPLES)]
+    Files(FilesArgs),
+    /// Show what an index holds
+    Status(PathArg),
+    /// Check an index from end to end
+    Verify(VerifyArgs),
+    /// Show what this machine offers, and what stands in the way
+    Doctor(PathArg),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man {
+        /// Of this subcommand
+        subcommand: Option<String>,
+    },
+}
+
+/// A tree.
+#[derive(Args, Debug)]
+pub(crate) struct PathArg {
+    /// The directory [default: .]
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// `index`.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub(crate) struct IndexArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
+    /// The directory to index [default: .]
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// How a run works.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub(crate) struct RunArgs {
+    /// I/O workers: a number, or auto for as many as the disk and the cores can use [default: auto]
+    #[arg(long, value_name = "N|auto", value_parser = parse_shards)]
+    pub(crate) shards: Option<Shards>,
+    /// How files are read [default: auto]
+    #[arg(long, value_enum)]
+    pub(crate) backend: Option<Backend>,
+    /// Leave out larger files: bytes, or 10K, 64M, 1G [default: 64M]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_file_size: Option<u64>,
+    /// Files in a batch, which is published as a whole or not at all [default: 100]
+    #[arg(long, value_name = "N")]
+    pub(crate) batch_files: Option<usize>,
+    /// How progress is shown on stderr [default: auto, a bar on a terminal and lines otherwise]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) progress: Option<Progress>,
+}
+
+/// Which files are looked at.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub(crate) struct RuleArgs {
+    /// Ignore .gitignore, .ignore and .leindexignore files, and git's own settings
+    #[arg(long, overrides_with = "ignore")]
+    pub(crate) no_ignore: bool,
+    /// Respect rule files, whatever the config file says
+    #[arg(long, hide = true)]
+    pub(crate) ignore: bool,
+    /// Respect .gitignore outside of git repositories as well
+    #[arg(long, overrides_with = "require_git")]
+    pub(crate) no_require_git: bool,
+    /// Respect .gitignore in git repositories only, whatever the config file says
+    #[arg(long, hide = true)]
+    pub(crate) require_git: bool,
+    /// Take names that begin with a dot (the default)
+    #[arg(long, overrides_with = "no_hidden")]
+    pub(crate) hidden: bool,
+    /// Leave out names that begin with a dot
+    #[arg(long)]
+    pub(crate) no_hidden: bool,
+    /// Leave out what matches, as in .gitignore; '!GLOB' takes it after all; can be given repeatedly, the last one wins
+    #[arg(long, value_name = "GLOB", allow_hyphen_values = true)]
+    pub(crate) exclude: Vec<String>,
+    /// A further file of rules, above those in the tree; can be given repeatedly
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ignore_file: Vec<PathBuf>,
+}
+
+/// `search`.
+#[derive(Args, Debug)]
+pub(crate) struct SearchArgs {
+    /// What to search for
+    #[arg(required_unless_present = "lang_list")]
+    pub(crate) query: Option<String>,
+    /// Search below this directory or in this file [default: .]
+    pub(crate) path: Option<PathBuf>,
+    /// How QUERY is understood [default: text]
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<Mode>,
+    /// QUERY is a string: same as --mode substring
+    #[arg(short = 'F', long, conflicts_with = "mode")]
+    pub(crate) substring: bool,
+    /// QUERY is a regular expression: same as --mode regex
+    #[arg(short = 'E', long, conflicts_with_all = ["mode", "substring"])]
+    pub(crate) regex: bool,
+    /// Upper and lower case are the same (in text mode they always are)
+    #[arg(short = 'i', long)]
+    pub(crate) ignore_case: bool,
+    /// Only files of this language; can be given repeatedly
+    #[arg(long, value_name = "LANGUAGE")]
+    pub(crate) lang: Vec<String>,
+    /// Only files whose path matches, '!GLOB' for those that do not; can be given repeatedly, the last match decides
+    #[arg(long, value_name = "GLOB", allow_hyphen_values = true)]
+    pub(crate) path_glob: Vec<String>,
+    /// The most hits to show, 0 for all
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: usize,
+    /// List the names that --lang knows
+    #[arg(long, exclusive = true)]
+    pub(crate) lang_list: bool,
+}
+
+/// `files`.
+#[derive(Args, Debug)]
+pub(crate) struct FilesArgs {
+    /// The directory [default: .]
+    pub(crate) path: Option<PathBuf>,
+    /// End each path with a NUL instead of a newline
+    #[arg(short = '0', long)]
+    pub(crate) null: bool,
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
+}
+
+/// `verify`.
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// The indexed directory [default: .]
+    pub(crate) path: Option<PathBuf>,
+    /// Build the index anew if anything is damaged; the options below say how
+    #[arg(long)]
+    pub(crate) repair: bool,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
+}
+
+/// `--backend`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Backend {
+    /// The best one that works here
+    #[default]
+    Auto,
+    /// io_uring, or an error
+    Uring,
+    /// Blocking calls on threads
+    Threads,
+}
+
+/// `--progress`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// A bar on a terminal, lines otherwise, nothing with --json
+    #[default]
+    Auto,
+    /// Lines without escape codes
+    Plain,
+    /// Nothing
+    Off,
+}
+
+/// `--color`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// In any case
+    Always,
+    /// Not at all
+    Never,
+}
+
+/// `--mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// Words, best files first
+    #[default]
+    Text,
+    /// A string
+    Substring,
+    /// A regular expression
+    Regex,
+    /// By meaning: not in this version
+    #[value(hide = true)]
+    Semantic,
+    /// By words and meaning: not in this version
+    #[value(hide = true)]
+    Hybrid,
+}
+
+impl Cli {
+    /// Parses the command line.
+    pub(crate) fn from_command_line() -> Result<Cli, clap::Error> {
+        let cli = Cli::try_parse()?;
+        if cli.command.is_some() && cli.index != IndexArgs::default() {
+            let message = "PATH and options of `index` cannot stand before a subcommand: put them behind its name";
+            return Err(Cli::command().error(ErrorKind::ArgumentConflict, message));
+        }
+        Ok(cli)
+    }
+}
+
+/// `8` or `auto`.
+pub(crate) fn parse_shards(value: &str) -> Result<Shards, String> {
+    if value == "auto" {
+        return Ok(Shards::Auto);
+    }
+    let count = value.parse::<usize>().map_err(|_| "use a number from 1 to 1024, or auto".to_owned())?;
+    if (1..=1024).contains(&count) { Ok(Shards::Count(count)) } else { Err("use 1 to 1024, or auto".into()) }
+}
+
+/// Bytes, or with K, M or G behind them: powers of 1024.
+pub(crate) fn parse_size(value: &str) -> Result<u64, String> {
+    let advice = || "use a number of bytes, or one with K, M or G behind it, such as 10K, 64M or 1G".to_owned();
+    let (digits, shift) = match value.as_bytes().last() {
+        Some(b'k' | b'K') => (&value[..value.len() - 1], 10),
+        Some(b'm' | b'M') => (&value[..value.len() - 1], 20),
+        Some(b'g' | b'G') => (&value[..value.len() - 1], 30),
+        _ => (value, 0),
+    };
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(advice());
+    }
+    let number = digits.parse::<u64>().map_err(|_| advice())?;
+    number.checked_mul(1 << shift).ok_or_else(|| "is too large".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [("0", 0), ("10", 10), ("10K", 10_240), ("64m", 64 << 20), ("1G", 1 << 30)] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "K", "10X", "-1", "+1", "1.5M", "99999999999999999999", "99999999999999G", "1 M", "1é"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn shards() {
+        assert_eq!(parse_shards("auto"), Ok(Shards::Auto));
+        assert_eq!(parse_shards("8"), Ok(Shards::Count(8)));
+        for text in ["", "0", "1025", "-1", "many"] {
+            assert!(parse_shards(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! `index`: builds an index or brings it up to date.
+
+use super::args::{CommonArgs, IndexArgs};
+use super::exit::{Exit, Failure};
+use super::interrupt::Interrupts;
+use super::json::{self, IndexJson};
+use super::options::Options;
+use super::output::{self, Ui};
+use super::{advice, log, progress, root, summary};
+use leindex_engine::{Engine, Outcome, Report, RunError};
+use std::io::Write;
+
+/// Runs the subcommand.
+pub(crate) fn run(args: IndexArgs, common: &CommonArgs) -> Result<Exit, Failure> {
+    let options = Options::from_args(common).with_run(&args.run).with_rules(&args.rules);
+    let tree = root::at(args.path, options)?;
+    let ui = Ui::new(&tree.options);
+    log::start(&tree.options, &ui);
+    let engine = tree.options.engine(&tree.root)?;
+    let report = build(&engine, &ui, &Interrupts::catch())?;
+    let mut out = output::stdout();
+    if ui.json {
+        json::line(&mut out, &IndexJson::from(&report))?;
+    } else {
+        summary::write(&mut out, &report, engine.index_dir())?;
+    }
+    out.flush()?;
+    tell(&report);
+    Ok(exit(&report))
+}
+
+/// Runs over the whole tree, with progress on stderr, until it is done or a signal stops it.
+pub(crate) fn build(engine: &Engine, ui: &Ui, interrupts: &Interrupts) -> Result<Report, RunError> {
+    let run = engine.index();
+    interrupts.stop(run.canceller());
+    progress::watch(run, engine.root(), ui)
+}
+
+/// Says on stderr what the numbers do not.
+pub(crate) fn tell(report: &Report) {
+    if report.outcome == Outcome::Cancelled {
+        output::note(&match report.generation {
+            0 => "interrupted before anything was published: run again to index".to_owned(),
+            generation => format!("interrupted: generation {generation} is what searches see; run again to go on"),
+        });
+    } else if let Some(advice) = advice::nothing_accepted(&report.files, report.first_ignored.as_deref()) {
+        output::note(&advice);
+    }
+}
+
+/// The exit code for a run.
+pub(crate) fn exit(report: &Report) -> Exit {
+    match report.outcome {
+        Outcome::Cancelled => Exit::Interrupted,
+        _ if report.files.failed > 0 => Exit::Skips,
+        _ => Exit::Done,
+    }
+}

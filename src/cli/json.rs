@@ -1,0 +1,189 @@
+//! The shapes of JSON on stdout. Keys and their order are an interface: programs read them.
+
+use super::output::path_bytes;
+use base64::Engine as _;
+use leindex_engine::{Hit, Outcome, Report, SearchResult, Skip};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// A path: a string when it is UTF-8, otherwise `{"bytes":"<base64>"}`.
+#[derive(Clone, Debug)]
+pub(crate) struct JsonPath(Vec<u8>);
+
+impl From<&Path> for JsonPath {
+    fn from(path: &Path) -> Self {
+        JsonPath(path_bytes(path).into_owned())
+    }
+}
+
+impl From<&[u8]> for JsonPath {
+    fn from(path: &[u8]) -> Self {
+        JsonPath(path.to_vec())
+    }
+}
+
+impl Serialize for JsonPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => {
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry("bytes", &base64::engine::general_purpose::STANDARD.encode(&self.0))?;
+                map.end()
+            }
+        }
+    }
+}
+
+/// Writes `value` as one line.
+pub(crate) fn line(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    out.write_all(b"\n")
+}
+
+/// Microseconds are as fine as a clock is honest.
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1e6).round() / 1e6
+}
+
+/// What `index --json` prints.
+#[derive(serde::Serialize)]
+pub(crate) struct IndexJson {
+    outcome: &'static str,
+    generation: u64,
+    root: JsonPath,
+    backend: &'static str,
+    shards: usize,
+    files: FilesJson,
+    bytes_read: u64,
+    stat_calls: u64,
+    hashes: u64,
+    skips: Vec<SkipJson>,
+    seconds: SecondsJson,
+    peak_rss_bytes: u64,
+    index_bytes: u64,
+}
+
+#[derive(serde::Serialize)]
+struct FilesJson {
+    seen: u64,
+    ignored: u64,
+    indexed: u64,
+    unchanged: u64,
+    removed: u64,
+    binary: u64,
+    too_large: u64,
+    skipped: u64,
+}
+
+#[derive(serde::Serialize)]
+struct SkipJson {
+    path: JsonPath,
+    op: &'static str,
+    reason: String,
+}
+
+impl From<&Skip> for SkipJson {
+    fn from(skip: &Skip) -> Self {
+        SkipJson { path: skip.path.as_slice().into(), op: skip.op, reason: skip.reason.clone() }
+    }
+}
+
+#[derive(serde::Serialize)]
+struct SecondsJson {
+    total: f64,
+    scan: f64,
+    index: f64,
+    commit: f64,
+    text_published: f64,
+    embed: f64,
+}
+
+impl From<&Report> for IndexJson {
+    fn from(report: &Report) -> Self {
+        let (files, seconds) = (&report.files, &report.seconds);
+        IndexJson {
+            outcome: if report.outcome == Outcome::Cancelled { "cancelled" } else { "done" },
+            generation: report.generation,
+            root: report.root.as_path().into(),
+            backend: report.backend,
+            shards: report.shards,
+            files: FilesJson {
+                seen: files.seen,
+                ignored: files.ignored,
+                indexed: files.indexed,
+                unchanged: files.unchanged,
+                removed: files.removed,
+                binary: files.binary,
+                too_large: files.too_large,
+                skipped: files.skipped,
+            },
+            bytes_read: files.bytes_read,
+            stat_calls: files.stat_calls,
+            hashes: files.hashes,
+            skips: report.skips.iter().map(SkipJson::from).collect(),
+            seconds: SecondsJson {
+                total: rounded(seconds.total),
+                scan: rounded(seconds.scan),
+                index: rounded(seconds.index),
+                commit: rounded(seconds.commit),
+                text_published: rounded(seconds.text_published),
+                embed: 0.0,
+            },
+            peak_rss_bytes: report.peak_rss_bytes,
+            index_bytes: report.index_bytes,
+        }
+    }
+}
+
+#[derive(serde::Serialize)]
+struct HitJson<'a> {
+    path: JsonPath,
+    line: u64,
+    column: u64,
+    score: f32,
+    text: &'a str,
+}
+
+#[derive(serde::Serialize)]
+struct SearchSummaryJson {
+    summary: SearchSummary,
+}
+
+#[derive(serde::Serialize)]
+struct SearchSummary {
+    hits: usize,
+    files: usize,
+    seconds: f64,
+    generation: u64,
+}
+
+/// One hit of `search --json`, a line.
+pub(crate) fn hit(out: &mut impl Write, path: &Path, hit: &Hit) -> io::Result<()> {
+    let Hit { line: number, column, score, text, .. } = hit;
+    line(out, &HitJson { path: path.into(), line: *number, column: *column, score: *score, text })
+}
+
+/// The last line of `search --json`.
+pub(crate) fn search_summary(out: &mut impl Write, result: &SearchResult, seconds: f64) -> io::Result<()> {
+    let summary = SearchSummary {
+        hits: result.hits.len(),
+        files: result.files,
+        seconds: rounded(seconds),
+        generation: result.generation,
+    };
+    line(out, &SearchSummaryJson { summary })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_are_not_utf8_are_base64() {
+        let json = |bytes: &[u8]| serde_json::to_string(&JsonPath::from(bytes)).unwrap();
+        assert_eq!(json(b"a/\"b\n"), r#""a/\"b\n""#);
+        assert_eq!(json(b"a\xff"), r#"{"bytes":"Yf8="}"#);
+    }
+}

@@ -1,0 +1,71 @@
+//! The command: parses the command line, runs a subcommand, and turns what comes of it into an exit code.
+//!
+//! * `args`, `options`, `config_file`, `git_config`, `root`: from what was typed to a tree and an engine for it.
+//! * `index`, `search`, `files`, `status`, `verify`, `doctor`, `generate`: one subcommand each.
+//! * `progress`, `interrupt`: what goes on while a run does.
+//! * `output`, `json`, `summary`, `hits`, `advice`, `log`: everything that is printed. Nothing else writes to stdout or
+//!   stderr.
+//! * `system`: what `doctor` asks the system.
+//! * `exit`: exit codes and failures.
+
+mod advice;
+mod args;
+mod config_file;
+mod doctor;
+mod exit;
+mod files;
+mod generate;
+mod git_config;
+mod hits;
+mod index;
+mod interrupt;
+mod json;
+mod log;
+mod options;
+mod output;
+mod progress;
+mod root;
+mod search;
+mod status;
+mod summary;
+mod system;
+mod verify;
+
+use args::{Cli, Command};
+use exit::{Exit, Failure};
+use std::process::ExitCode;
+
+/// Runs the command line of this process.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::from_command_line() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too. Whether anyone reads them makes no difference.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    let exit = run(cli).unwrap_or_else(|failure| {
+        let (exit, message) = failure.into_exit();
+        if let Some(message) = message {
+            output::error(&message);
+        }
+        exit
+    });
+    exit.into()
+}
+
+fn run(cli: Cli) -> Result<Exit, Failure> {
+    let Cli { common, index, command } = cli;
+    match command {
+        None => index::run(index, &common),
+        Some(Command::Index(args)) => index::run(args, &common),
+        Some(Command::Search(args)) => search::run(args, &common),
+        Some(Command::Files(args)) => files::run(args, &common),
+        Some(Command::Status(args)) => status::run(args, &common),
+        Some(Command::Verify(args)) => verify::run(args, &common),
+        Some(Command::Doctor(args)) => doctor::run(args, &common),
+        Some(Command::Completions { shell }) => generate::completions(shell),
+        Some(Command::Man { subcommand }) => generate::man(subcommand.as_deref()),
+    }
+}
