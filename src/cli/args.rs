@@ -4,6 +4,8 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, error
 use leindex_engine::Shards;
 use std::path::PathBuf;
 
+const USAGE: &str = "leindex-engine [OPTIONS] [PATH]\n       leindex-engine <COMMAND> [OPTIONS] ...";
+
 const EXAMPLES: &str = "\
 Examples:
   leindex-engine                        index the current directory
@@ -11,10 +13,12 @@ Examples:
   leindex-engine search 'fn main'       search the current directory, or the indexed one above it
   leindex-engine index --exclude '*.min.js' --json .
 
-A PATH that has the name of a subcommand is written ./NAME. A file .leindex.toml in PATH holds the same options as keys
-(`shards = 8`, `exclude = [\"*.min.js\"]`); the command line wins.
+A PATH that has the name of a subcommand is written ./NAME.
+A file .leindex.toml in PATH holds the same options as keys, such as `shards = 8` or
+`exclude = [\"*.min.js\"]`; the command line wins.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some files could not be read, 130 interrupted.";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some files could not be read,
+130 interrupted.";
 
 const SEARCH_EXAMPLES: &str = "\
 Examples:
@@ -25,16 +29,20 @@ Examples:
   leindex-engine search --mode substring TODO --path-glob '*.c' --path-glob '!test*'
   leindex-engine search --lang-list               the names that --lang knows
 
-PATH may lie below an indexed directory: its index is used, and only what is below PATH is shown.";
+PATH may lie below an indexed directory: its index is used, and only what is below PATH
+is shown.";
 
 const FILES_EXAMPLES: &str = "\
 Examples:
   leindex-engine files | wc -l
   leindex-engine files -0 --no-hidden src | xargs -0 wc -c";
 
+/// Heading of the options that every subcommand knows.
+const COMMON: &str = "Common options";
+
 /// Index a source tree in seconds, search it in milliseconds.
 #[derive(Debug, Parser)]
-#[command(name = "leindex-engine", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "leindex-engine", version, after_help = EXAMPLES, max_term_width = 100, override_usage = USAGE)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
@@ -48,19 +56,19 @@ pub(crate) struct Cli {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CommonArgs {
     /// Where the index is [default: PATH/.leindex-engine]
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", help_heading = COMMON, global = true)]
     pub(crate) index_dir: Option<PathBuf>,
     /// Print JSON on stdout, for programs
-    #[arg(long, global = true, overrides_with = "no_json")]
+    #[arg(long, help_heading = COMMON, global = true, overrides_with = "no_json")]
     pub(crate) json: bool,
     /// Print for people, whatever the config file says
-    #[arg(long, global = true, hide = true)]
+    #[arg(long, help_heading = COMMON, global = true, hide = true)]
     pub(crate) no_json: bool,
     /// When to use colours [default: auto]
-    #[arg(long, value_enum, value_name = "WHEN", global = true)]
+    #[arg(long, value_enum, value_name = "WHEN", help_heading = COMMON, global = true)]
     pub(crate) color: Option<When>,
     /// Log to stderr what is done; -vv and -vvv log more (RUST_LOG overrides)
-    #[arg(short, long, action = ArgAction::Count, global = true)]
+    #[arg(short, long, action = ArgAction::Count, help_heading = COMMON, global = true)]
     pub(crate) verbose: u8,
 }
 
@@ -70,7 +78,7 @@ pub(crate) enum Command {
     /// Index PATH, or bring its index up to date (the default)
     Index(IndexArgs),
     /// Search an index
-    #[command(after_help = SEARCH_EXAMPLES)]
+    #[command(after_help = SEARCH_EXAMPLES, override_usage = "leindex-engine search [OPTIONS] QUERY [PATH]")]
     Search(SearchArgs),
     /// List the files that would be indexed
     #[command(after_help = FILES_EXAMPLES)]

@@ -36,7 +36,7 @@ pub(crate) fn run(args: VerifyArgs, common: &CommonArgs) -> Result<Exit, Failure
     let ui = Ui::new(&tree.options);
     log::start(&tree.options, &ui);
     let engine = tree.options.engine(&tree.root)?;
-    let found = verify(&engine)?;
+    let found = verify(&engine, args.repair)?;
     let repair = if args.repair && !found.is_sound() { Some(repair(&engine, &found, &ui)?) } else { None };
     let outcomes = Outcomes { found, repair };
     let mut out = output::stdout();
@@ -50,10 +50,14 @@ pub(crate) fn run(args: VerifyArgs, common: &CommonArgs) -> Result<Exit, Failure
     exit(&outcomes, &engine)
 }
 
-/// Damage that keeps the index from being opened is a finding like any other.
-fn verify(engine: &Engine) -> Result<Verification, Failure> {
+/// Damage that keeps the index from being opened is a finding like any other. So is, when it can be repaired, a format
+/// that is out of date.
+fn verify(engine: &Engine, repair: bool) -> Result<Verification, Failure> {
     match engine.verify() {
         Ok(found) => Ok(found),
+        Err(QueryError::Open(OpenError::Format { found, supported, .. })) if repair && found < supported => {
+            Ok(unopened(format!("the index has the old format {found}")))
+        }
         Err(QueryError::Open(OpenError::Damaged { detail, .. })) => Ok(unopened(detail)),
         Err(error) => Err(error.into()),
     }
@@ -76,7 +80,7 @@ fn repair(engine: &Engine, found: &Verification, ui: &Ui) -> Result<(Report, Opt
     engine.reset()?;
     let report = index::build(engine, ui, &interrupts)?;
     let done = report.outcome == Outcome::Done;
-    let after = if done { Some(verify(engine)?) } else { None };
+    let after = if done { Some(verify(engine, false)?) } else { None };
     Ok((report, after))
 }
 

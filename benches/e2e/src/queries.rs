@@ -178,13 +178,10 @@ pub(crate) fn regex(rng: &mut Rng, text: &str, shape: usize) -> Option<String> {
     let long = |word: &&str| word.len() >= LITERAL_MIN;
     match shape % 6 {
         0 => {
-            let before = |piece: &'_ str| -> Option<usize> { Some(piece.trim_end_matches([' ', '\t']).len()) };
-            let pieces = text.split('(').filter_map(|piece| Some(&piece[..before(piece)?]));
-            let last = pieces.filter_map(|piece| piece.rsplit(|c: char| !is_word(c)).next());
-            let calls: Vec<&str> = last.filter(long).filter(|word| word.len() <= WORD_MAX).collect();
-            // The piece after the last parenthesis is followed by none.
-            let calls = &calls[..calls.len().saturating_sub(1)];
-            Some(format!(r"{}\s*\(", rng.pick(calls)?))
+            let before = text.match_indices('(').map(|(at, _)| text[..at].trim_end_matches([' ', '\t']));
+            let words = before.filter_map(|before| before.rsplit(|c: char| !is_word(c)).next());
+            let calls: Vec<&str> = words.filter(long).filter(|word| word.len() <= WORD_MAX).collect();
+            Some(format!(r"{}\s*\(", rng.pick(&calls)?))
         }
         1 => {
             let stems = identifiers(text).filter_map(|word| word.rsplit_once('_'));
