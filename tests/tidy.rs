@@ -385,9 +385,8 @@ fn only_commit_writes(source: &Source, writing: &[String]) -> Vec<Breach> {
     if !matches!(source.module().first(), Some(&"shard" | &"query" | &"text" | &"rules" | &"io")) {
         return Vec::new();
     }
-    let calls = idents(&source.product).filter(|(at, name)| {
-        source.product[..*at].ends_with('.') && writing.iter().any(|writing| writing == name)
-    });
+    let calls = idents(&source.product)
+        .filter(|(at, name)| source.product[..*at].ends_with('.') && writing.iter().any(|writing| writing == name));
     calls.map(|(at, name)| source.breach(at, format!(".{name}() writes the store, which only commit may"))).collect()
 }
 
@@ -615,12 +614,22 @@ fn writers_and_escapes_are_found() {
 
 #[test]
 fn unfinished_unsafe_and_ignored_are_found() {
-    check(nothing_unfinished, "src/a.rs", "fn a() {\n    todo!()\n}\nfn b() { dbg!(1) }\n", &[(2, "todo!"), (4, "dbg!")]);
+    check(
+        nothing_unfinished,
+        "src/a.rs",
+        "fn a() {\n    todo!()\n}\nfn b() { dbg!(1) }\n",
+        &[(2, "todo!"), (4, "dbg!")],
+    );
     check(nothing_unfinished, "src/a.rs", "// todo!()\nlet a = \"dbg!(1)\"; let todo = 1;", &[]);
     check(nothing_unfinished, "src/a.rs", "fn a() { unimplemented!(\"later\") }", &[(1, "unimplemented!")]);
 
     let rule = |source: &Source| unsafe_in_islands(source, &["src/island.rs"]);
-    check(rule, "src/a.rs", "fn a() {\n    unsafe { b() }\n}\nunsafe impl Send for A {}", &[(2, "unsafe"), (4, "unsafe")]);
+    check(
+        rule,
+        "src/a.rs",
+        "fn a() {\n    unsafe { b() }\n}\nunsafe impl Send for A {}",
+        &[(2, "unsafe"), (4, "unsafe")],
+    );
     check(rule, "src/island.rs", "unsafe { b() }", &[]);
     check(rule, "src/a.rs", "#![deny(unsafe_code)] // unsafe\nlet a = r#\"unsafe \"b\" {}\"#; let b = b'\"';", &[]);
     check(rule, "src/a.rs", "let a = '\"'; unsafe { b() } let c = \"\";", &[(1, "unsafe")]);

@@ -196,7 +196,7 @@ mod tests {
         check("a hit and much more than fits into it", 3, 20, "a hit and much more…");
         check("much more than fits before the hit", 32, 20, "…fits before the hit");
         check("much more than fits before the hit and after it too", 32, 20, "…e the hit and afte…");
-        check("äöüäöüäöüäöüäöüäöüäöü hit äöüäöüäöüäöüäöü", 44, 12, "…öü hit äöü…");
+        check("äöüäöüäöüäöüäöüäöüäöü hit äöüäöüäöüäöüäöü", 44, 12, "…äöü hit äö…");
         check("漢字漢字漢字漢字漢字漢字漢字 hit 漢字漢字漢字", 44, 12, "…字 hit 漢…");
     }
 
@@ -210,7 +210,8 @@ mod tests {
     fn words_are_found_in_any_case() {
         let highlight = Highlight::new(Mode::Text, "schedule_time*", false);
         assert_eq!(highlight.matches("ScheduleTimeout"), [0..8, 8..12]);
-        assert_eq!(Highlight::new(Mode::Text, "*", false).matches("a * b"), []);
-        assert_eq!(Highlight::new(Mode::Regex, "a*", false).matches("baab"), [1..3]);
+        assert!(Highlight::new(Mode::Text, "*", false).matches("a * b").is_empty());
+        let regex = Highlight::new(Mode::Regex, "a*", false);
+        assert_eq!(regex.matches("baaba"), [1..3, 4..5], "no empty ones");
     }
 }

@@ -102,6 +102,15 @@ impl Options {
             Backend::Uring => BackendChoice::Uring,
             Backend::Threads => BackendChoice::Threads,
         };
+        // The library looks for these files when a run has begun; a mistyped name should not get that far.
+        for path in &self.ignore_file {
+            if let Err(error) = std::fs::metadata(path) {
+                let path = path.display();
+                return Err(Failure::Usage(format!(
+                    "ignore-file: {path}: {error}: give a file of rules that is there"
+                )));
+            }
+        }
         let mut builder =
             Engine::builder().shards(self.shards.unwrap_or_default()).backend(backend).rules(self.rules(root));
         if let Some(dir) = &self.index_dir {

@@ -1,7 +1,7 @@
 //! Shows a run on stderr while it goes on: a bar, lines, or nothing.
 
 use super::args::Progress as How;
-use super::output::{self, Ui, count};
+use super::output::{self, Ui, count, things};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use leindex_engine::{Event, Progress, Report, Run, RunError};
 use std::collections::VecDeque;
@@ -115,11 +115,10 @@ fn done(progress: &Progress) -> u64 {
 /// One line on where the run is.
 fn describe(progress: &Progress, rates: &Rates) -> String {
     let done = done(progress);
-    let mut line = count(done);
-    if progress.expected > 0 {
-        line += &format!("/{}", count(progress.expected.max(done)));
-    }
-    line += " files";
+    let mut line = match progress.expected {
+        0 => things(done, "file", "files"),
+        expected => format!("{}/{} files", count(done), count(expected.max(done))),
+    };
     if progress.scanned {
         return line + ", writing";
     }

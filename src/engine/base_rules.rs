@@ -28,7 +28,9 @@ pub(super) fn load(layout: &Layout, config: &RulesConfig) -> Result<BaseRules, O
     };
     let mut files = vec![default_rules(None)];
     if config.rule_files {
-        if let Some(path) = &config.global_file {
+        if let Some(path) = &config.global_file
+            && (repository.is_some() || !config.require_git)
+        {
             files.extend(read(path, SourceKind::Global, &path_bytes(path), b"", case));
         }
         if let Some(repository) = &repository {
@@ -91,7 +93,8 @@ fn parents(repository: &Path, prefix: &[u8], case: Case) -> Vec<RuleFile> {
 }
 
 fn read(path: &Path, kind: SourceKind, display: &[u8], base: &[u8], case: Case) -> Option<RuleFile> {
-    let content = std::fs::read(path).ok()?;
+    // Anything but a regular file could keep the run waiting for ever.
+    let content = path.metadata().ok().filter(std::fs::Metadata::is_file).and_then(|_| std::fs::read(path).ok())?;
     let source = Source { kind, display: display.to_vec(), base: base.to_vec() };
     Some(RuleFile::parse(source, &content, case))
 }

@@ -30,9 +30,11 @@ pub struct RulesConfig {
     pub hidden: bool,
     /// Whether rules tell upper from lower case: git's `core.ignoreCase` turned around. Default: they do.
     pub case_sensitive: bool,
-    /// The file of git's `core.excludesFile`. The library does not look for it by itself. Default: none.
+    /// The file of git's `core.excludesFile`, which counts where `.gitignore` does. The library does not look for it by
+    /// itself. Default: none.
     pub global_file: Option<PathBuf>,
-    /// Further files of rules, relative to the root, above those in the tree.
+    /// Further files of rules, above those in the tree; their patterns are relative to the root. A path that is not
+    /// absolute is one below the working directory.
     pub extra_files: Vec<PathBuf>,
     /// Further rules, above all others; `!` lifts a rule.
     pub patterns: Vec<String>,

@@ -142,6 +142,11 @@ impl Snapshot {
         self.published.generation
     }
 
+    /// Whether it holds the whole tree; not so after a first run that was stopped.
+    pub fn is_complete(&self) -> bool {
+        self.published.complete
+    }
+
     /// Counts what the generation holds.
     ///
     /// # Errors

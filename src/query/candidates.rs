@@ -15,9 +15,9 @@ use tantivy::postings::TermInfo;
 use tantivy::schema::IndexRecordOption;
 use tantivy::{InvertedIndexReader, SegmentReader};
 
-/// A fragment that so many terms of a segment satisfy selects next to nothing: uniting their postings costs more than it
-/// saves.
-const TERMS_MAX: usize = 30_000;
+/// A fragment that more terms than this satisfy, for each document of the segment, is not worth it: looking up a term takes
+/// about a microsecond, reading a file ten.
+const TERMS_PER_DOC_MAX: usize = 8;
 
 /// One segment, open for searching.
 pub(super) struct Segment {
@@ -77,6 +77,10 @@ impl Segment {
 
     fn max_doc(&self) -> u32 {
         self.reader.max_doc()
+    }
+
+    fn terms_max(&self) -> usize {
+        self.max_doc() as usize * TERMS_PER_DOC_MAX
     }
 
     fn alive(&self, docs: &Docs) -> Vec<u32> {
@@ -158,7 +162,7 @@ impl Segment {
                 let mut stream = dictionary.range().ge(bytes).into_stream()?;
                 while stream.advance() && stream.key().starts_with(bytes) {
                     infos.push(stream.value().clone());
-                    if infos.len() > TERMS_MAX {
+                    if infos.len() > self.terms_max() {
                         return Ok(None);
                     }
                 }
@@ -172,7 +176,7 @@ impl Segment {
                 }
                 let mut terms: Vec<&[u8]> = Vec::new();
                 self.vocabulary.for_each_match(&needle, |term| terms.push(term))?;
-                if terms.len() > TERMS_MAX {
+                if terms.len() > self.terms_max() {
                     return Ok(None);
                 }
                 for term in terms {

@@ -39,11 +39,6 @@ impl Filter {
             None => self.globs.iter().all(|(_, excludes)| *excludes),
         }
     }
-
-    /// Whether paths matter at all.
-    pub(super) fn has_globs(&self) -> bool {
-        !self.globs.is_empty()
-    }
 }
 
 fn compile(glob: &str) -> Result<(GlobMatcher, bool), QueryError> {

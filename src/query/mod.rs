@@ -3,6 +3,7 @@
 //! * `plan`: a pattern to what the terms of a matching file must be (pure).
 //! * `candidates`: a plan to the files of each segment that satisfy it.
 //! * `text`: words to scored files, exact identifiers first.
+//! * `read`: candidates to the bytes of their files.
 //! * `lines`: a file to its matching lines, as ripgrep reports them.
 //! * `searcher`: puts them together over the stores of one generation.
 //!
@@ -13,6 +14,7 @@ mod candidates;
 mod filter;
 mod lines;
 pub mod plan;
+mod read;
 mod searcher;
 mod text;
 

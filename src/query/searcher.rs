@@ -4,20 +4,20 @@ use super::candidates::Segment;
 use super::filter::Filter;
 use super::lines::{Line, LineSearcher, matcher};
 use super::plan::{Limits, Planned, plan_literal, plan_regex};
-use super::text::{BestLine, Closeness, best_line, query_for, words};
+use super::read::{Candidate, bytes_path, read_each};
+use super::text::{BestLine, Closeness, best_line, plan_text, query_for, words};
 use super::{Hit, Mode, Query, SearchResult};
 use crate::error::{QueryError, StoreError};
 use crate::record::{DirId, FileId};
 use crate::store::StoreReader;
 use crate::store::schema::Entry;
-use crate::text::encoding::{Decoded, Encoding, decode};
+use crate::text::encoding::{Decoded, decode};
 use crate::text::index::TextReader;
 use crate::text::schema::language_tag;
 use crate::text::segment::DocFile;
 use grep_regex::RegexMatcher;
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use tantivy::collector::TopDocs;
@@ -26,8 +26,6 @@ use tantivy::schema::IndexRecordOption;
 
 /// Files in the first round of verification; every further round is twice as large.
 const FIRST_ROUND: usize = 32;
-/// Rounds of at least this many files are shared by all cores.
-const PARALLEL_ROUND: usize = 64;
 /// Files that a text query reads at most to find exact identifiers.
 const EXACT_FILES_MAX: usize = 2048;
 /// Files that are read before other spellings of an identifier are taken to be all there is.
@@ -48,12 +46,19 @@ pub(crate) struct Searcher {
     dirs: Mutex<HashMap<DirId, DirNames>>,
 }
 
+/// A file of a directory, and where its name lies in the names.
+struct NamedFile {
+    id: FileId,
+    name: std::ops::Range<usize>,
+    size: u64,
+}
+
 /// The files of one directory, by id.
 struct DirNames {
     /// Ends in a slash unless empty.
     path: Vec<u8>,
-    /// Sorted; where each name lies in `names`.
-    ids: Vec<(FileId, u32, u32)>,
+    /// Sorted by id.
+    files: Vec<NamedFile>,
     names: Vec<u8>,
 }
 
@@ -63,30 +68,24 @@ impl DirNames {
         if !path.is_empty() {
             path.push(b'/');
         }
-        let mut found = DirNames { path, ids: Vec::new(), names: Vec::new() };
+        let mut found = DirNames { path, files: Vec::new(), names: Vec::new() };
         reader.for_each_child(dir, |child| {
             if let Entry::File(meta) = child.entry {
-                let start = found.names.len() as u32;
+                let start = found.names.len();
                 found.names.extend_from_slice(child.name);
-                found.ids.push((meta.id, start, found.names.len() as u32));
+                found.files.push(NamedFile { id: meta.id, name: start..found.names.len(), size: meta.size });
             }
             Ok(())
         })?;
-        found.ids.sort_unstable();
+        found.files.sort_unstable_by_key(|file| file.id);
         Ok(found)
     }
 
-    fn path(&self, id: FileId) -> Option<Vec<u8>> {
-        let at = self.ids.binary_search_by_key(&id, |(id, _, _)| *id).ok()?;
-        let (_, start, end) = self.ids[at];
-        Some([&self.path[..], &self.names[start as usize..end as usize]].concat())
+    fn candidate(&self, file: DocFile) -> Option<Candidate> {
+        let at = self.files.binary_search_by_key(&file.id, |known| known.id).ok()?;
+        let known = &self.files[at];
+        Some(Candidate::new(file.dir, &self.path, &self.names[known.name.clone()], known.size))
     }
-}
-
-/// A file that may match.
-struct Candidate {
-    path: Vec<u8>,
-    score: f32,
 }
 
 impl Searcher {
@@ -147,7 +146,8 @@ impl Searcher {
             let docs = segment.candidates(planned, &filter.languages).map_err(|error| self.failed(error))?;
             files.extend(docs.into_iter().map(|doc| segment.file(doc)));
         }
-        files.sort_unstable_by_key(|file| file.id);
+        // A directory at a time: it is opened and its names are looked up once.
+        files.sort_unstable_by_key(|file| (file.dir, file.id));
         let mut result =
             SearchResult { candidates: files.len(), plan: planned.to_string(), ..SearchResult::default() };
         let limit = query.limit_or_all();
@@ -184,13 +184,13 @@ impl Searcher {
             let lines = match lines {
                 Ok(lines) => lines,
                 Err(error) => {
-                    tracing::debug!(path = %candidate.path.escape_ascii(), %error, "not searched");
+                    tracing::debug!(path = %candidate.path().escape_ascii(), %error, "not searched");
                     result.unreadable += 1;
                     continue;
                 }
             };
             let room = wanted.saturating_sub(result.hits.len());
-            let path = bytes_path(&candidate.path);
+            let path = bytes_path(candidate.path());
             result.hits.extend(lines.into_iter().take(room).map(|line| Hit {
                 path: path.clone(),
                 line: line.number,
@@ -201,18 +201,9 @@ impl Searcher {
         }
     }
 
-    /// The matching lines of each candidate; on all cores when there are many.
+    /// The matching lines of each candidate.
     fn verify(&self, candidates: &[Candidate], matcher: &RegexMatcher, limit: usize) -> Vec<io::Result<Vec<Line>>> {
-        let search = |candidates: &[Candidate]| {
-            let mut searcher = LineSearcher::new(matcher);
-            let mut content = Vec::new();
-            let mut one = |candidate: &Candidate| {
-                self.read(&candidate.path, &mut content)?;
-                searcher.lines(&content, limit)
-            };
-            candidates.iter().map(&mut one).collect::<Vec<_>>()
-        };
-        in_parallel(candidates, search)
+        read_each(&self.root, candidates, || LineSearcher::new(matcher), |searcher, content| searcher.lines(content?, limit))
     }
 
     fn text_search(&self, query: &Query, filter: &Filter) -> Result<SearchResult, QueryError> {
@@ -235,6 +226,7 @@ impl Searcher {
                 let candidates = self.accepted(&scored, filter)?;
                 result = self.best_lines(candidates, &words);
                 result.candidates = scored.len();
+                result.plan = plan_text(&words, any);
                 if all || has_enough(&result.hits, wanted, exact, depth) {
                     break;
                 }
@@ -288,22 +280,18 @@ impl Searcher {
     }
 
     fn best_lines(&self, candidates: Vec<Candidate>, words: &[super::text::Word]) -> SearchResult {
-        let search = |candidates: &[Candidate]| {
-            let mut content = Vec::new();
-            let mut scratch = String::new();
-            let mut one = |candidate: &Candidate| -> io::Result<BestLine> {
-                self.read(&candidate.path, &mut content)?;
-                // UTF-16 is searched as the text it is; everything else as its bytes.
-                Ok(match decode(&content, &mut scratch) {
-                    Decoded::Text { encoding: Encoding::Utf16Le | Encoding::Utf16Be, text, .. } => {
-                        best_line(words, text.as_bytes())
-                    }
-                    _ => best_line(words, &content),
-                })
-            };
-            candidates.iter().map(&mut one).collect::<Vec<_>>()
+        // UTF-16 is searched as the text it is; everything else as its bytes.
+        let best = |scratch: &mut String, content: io::Result<&[u8]>| -> io::Result<BestLine> {
+            let content = content?;
+            if !matches!(content, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
+                return Ok(best_line(words, content));
+            }
+            Ok(match decode(content, scratch) {
+                Decoded::Text { text, .. } => best_line(words, text.as_bytes()),
+                Decoded::Binary => best_line(words, content),
+            })
         };
-        let found = in_parallel(&candidates, search);
+        let found = read_each(&self.root, &candidates, String::new, best);
         let mut result = SearchResult { files_read: candidates.len(), ..SearchResult::default() };
         for (candidate, best) in candidates.into_iter().zip(found) {
             match best {
@@ -315,7 +303,7 @@ impl Searcher {
                         _ => 0.0,
                     };
                     result.hits.push(Hit {
-                        path: bytes_path(&candidate.path),
+                        path: bytes_path(candidate.path()),
                         line: best.number,
                         column: best.column,
                         score: candidate.score + bonus,
@@ -331,12 +319,12 @@ impl Searcher {
 
     /// A file as a candidate, unless its path is filtered out or it is not published any more.
     fn candidate(&self, file: DocFile, score: f32, filter: &Filter) -> Result<Option<Candidate>, QueryError> {
-        let Some(path) = self.path(file).map_err(|error| self.failed(error))? else { return Ok(None) };
-        let accepted = !filter.has_globs() || filter.accepts_path(&path);
-        Ok(accepted.then_some(Candidate { path, score }))
+        let found = self.named(file).map_err(|error| self.failed(error))?;
+        Ok(found.filter(|found| filter.accepts_path(found.path())).map(|found| found.scored(score)))
     }
 
-    fn path(&self, file: DocFile) -> Result<Option<Vec<u8>>, StoreError> {
+    /// The file with its name, which its directory knows.
+    fn named(&self, file: DocFile) -> Result<Option<Candidate>, StoreError> {
         let mut dirs = self.dirs.lock().unwrap_or_else(PoisonError::into_inner);
         if dirs.len() >= DIRS_CACHED && !dirs.contains_key(&file.dir) {
             dirs.clear();
@@ -348,14 +336,7 @@ impl Searcher {
                 new.insert(DirNames::load(&reader, file.dir)?)
             }
         };
-        Ok(names.path(file.id))
-    }
-
-    fn read(&self, path: &[u8], content: &mut Vec<u8>) -> io::Result<()> {
-        let mut file = open_regular(&self.root.join(bytes_path(path)))?;
-        content.clear();
-        file.read_to_end(content)?;
-        Ok(())
+        Ok(names.candidate(file))
     }
 
     pub(crate) fn with_reader<T>(&self, read: impl FnOnce(&StoreReader) -> T) -> T {
@@ -386,55 +367,4 @@ fn has_enough(hits: &[Hit], wanted: usize, exact: bool, depth: usize) -> bool {
 
 fn count_files(hits: &[Hit]) -> usize {
     hits.chunk_by(|a, b| a.path == b.path).count()
-}
-
-/// Applies `work` to pieces of `items` on all cores, or here when there are few.
-fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&[T]) -> Vec<R> + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    if items.len() < PARALLEL_ROUND || threads == 1 {
-        return work(items);
-    }
-    // More pieces than threads, so that one with large files does not keep the others waiting.
-    let piece = items.len().div_ceil(threads * 4).max(8);
-    let pieces: Vec<&[T]> = items.chunks(piece).collect();
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let done: Mutex<Vec<Option<Vec<R>>>> = Mutex::new(pieces.iter().map(|_| None).collect());
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    let Some(piece) = pieces.get(index) else { break };
-                    let result = work(piece);
-                    done.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
-                }
-            });
-        }
-    });
-    done.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().flatten().collect()
-}
-
-/// Opens a file that must not have turned into something else: no link is followed, no FIFO waited for.
-#[cfg(unix)]
-fn open_regular(path: &Path) -> io::Result<File> {
-    use rustix::fs::{Mode, OFlags};
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
-}
-
-/// Opens a file.
-#[cfg(not(unix))]
-fn open_regular(path: &Path) -> io::Result<File> {
-    File::open(path)
-}
-
-#[cfg(unix)]
-fn bytes_path(bytes: &[u8]) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt;
-    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
-}
-
-#[cfg(not(unix))]
-fn bytes_path(bytes: &[u8]) -> PathBuf {
-    PathBuf::from(String::from_utf8_lossy(bytes).into_owned())
 }

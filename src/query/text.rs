@@ -2,6 +2,7 @@
 
 use crate::text::runs::{RUN_BYTES_MAX, RunMasks};
 use crate::text::schema::Fields;
+use std::cell::OnceCell;
 use tantivy::query::{BooleanQuery, EmptyQuery, Occur, Query as TantivyQuery, RegexQuery, TermQuery};
 use tantivy::schema::IndexRecordOption;
 
@@ -114,6 +115,24 @@ impl Word {
     }
 }
 
+/// How the words are looked up, for people.
+pub(super) fn plan_text(words: &[Word], any: bool) -> String {
+    let run = |run: &Run| match run.camel.is_empty() {
+        true => String::from_utf8_lossy(&run.whole).into_owned(),
+        false => format!("OR({}, AND({}))", run.whole.escape_ascii(), run.camel.join(&b", "[..]).escape_ascii()),
+    };
+    let word = |word: &Word| {
+        let runs: Vec<String> = word.runs.iter().map(run).collect();
+        let star = if word.kind == WordKind::Prefix { "*" } else { "" };
+        if runs.len() == 1 { format!("{}{star}", runs[0]) } else { format!("AND({}{star})", runs.join(", ")) }
+    };
+    let words: Vec<String> = words.iter().map(word).collect();
+    match words.len() {
+        1 => words.join(""),
+        _ => format!("{}({})", if any { "OR" } else { "AND" }, words.join(", ")),
+    }
+}
+
 /// The query for files that hold all words, or any of them.
 pub(super) fn query_for(words: &[Word], fields: Fields, any: bool) -> Box<dyn TantivyQuery> {
     let clauses: Vec<_> = words.iter().map(|word| word.query(fields)).collect();
@@ -184,7 +203,8 @@ const OCCURRENCES_MAX: usize = 64;
 
 /// Finds the best line: one that holds an identifier as typed, then in any case, then the most of the terms.
 pub(super) fn best_line(words: &[Word], content: &[u8]) -> BestLine {
-    let lowered = content.to_ascii_lowercase();
+    let lowered = OnceCell::new();
+    let lowered = || &lowered.get_or_init(|| content.to_ascii_lowercase())[..];
     let mut best: Option<(Closeness, usize)> = None;
     let mut least = Closeness::Exact;
     for word in words.iter().filter(|word| word.wants_exact()) {
@@ -196,17 +216,17 @@ pub(super) fn best_line(words: &[Word], content: &[u8]) -> BestLine {
     }
     let at = match best {
         Some((Closeness::Exact | Closeness::OtherSpelling, at)) => at,
-        _ => most_terms(words, &lowered),
+        _ => most_terms(words, lowered()),
     };
     let closeness = if best.is_some() { least } else { Closeness::Terms };
     line_at(content, at, closeness)
 }
 
-fn closeness(word: &Word, content: &[u8], lowered: &[u8]) -> (Closeness, usize) {
+fn closeness<'c>(word: &Word, content: &[u8], lowered: &dyn Fn() -> &'c [u8]) -> (Closeness, usize) {
     if let Some(at) = find_identifier(content, word.typed.as_bytes()) {
         return (Closeness::Exact, at);
     }
-    if let Some(at) = word.spellings.iter().filter_map(|spelling| find_identifier(lowered, spelling)).min() {
+    if let Some(at) = word.spellings.iter().filter_map(|spelling| find_identifier(lowered(), spelling)).min() {
         return (Closeness::OtherSpelling, at);
     }
     if word.kind == WordKind::Phrase { (Closeness::Missing, 0) } else { (Closeness::Terms, 0) }

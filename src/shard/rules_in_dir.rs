@@ -35,10 +35,10 @@ pub(crate) fn is_rule_file(name: &std::ffi::OsStr) -> bool {
     rule_file_names(true).any(|(rules, _)| name.as_encoded_bytes() == rules)
 }
 
-/// Names of directories that hold a version control system's own data. Only a rule of the command line lifts these:
-/// an allow-list such as `*`, `!*/` in a `.gitignore` must not.
-pub(super) fn is_repository_data(name: &[u8]) -> bool {
-    matches!(name, b".git" | b".hg" | b".svn" | b".jj")
+/// Names of directories that hold the data of a version control system, or another index of this engine. Only a rule of
+/// the command line lifts these: an allow-list such as `*`, `!*/` in a `.gitignore` must not.
+pub(super) fn is_private_data(name: &[u8]) -> bool {
+    matches!(name, b".git" | b".hg" | b".svn" | b".jj" | b".leindex-engine")
 }
 
 /// The rules of the directory `path` (relative, with a slash at its end unless it is empty), whose parent's rules are

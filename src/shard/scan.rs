@@ -3,7 +3,7 @@
 use super::ingest::{FileInfo, Found, Ids};
 use super::outbox::Outbox;
 use super::queue::Queue;
-use super::rules_in_dir::{RuleOptions, RulePlace, is_repository_data, rules_of};
+use super::rules_in_dir::{RuleOptions, RulePlace, is_private_data, rules_of};
 use crate::counters::{self, Counters};
 use crate::error::{Skip, StoreError};
 use crate::limits::{CHUNK_FILES, DEPTH_MAX, NAME_BYTES_MAX, SKIPS_LISTED};
@@ -357,7 +357,7 @@ impl<'r> Scanner<'r> {
         let hidden = !self.context.rule_options.hidden && name.first() == Some(&b'.');
         let verdict = rules.verdict(&self.path, is_dir);
         let by_command_line = verdict.is_some_and(|found| found.source.kind == SourceKind::CommandLine);
-        let data = (is_dir || name == b".git") && is_repository_data(name) && !by_command_line;
+        let data = (is_dir || name == b".git") && is_private_data(name) && !by_command_line;
         if hidden || data || verdict.is_some_and(|found| found.ignored) {
             counters::add(if is_dir { &self.counters.ignored_dirs } else { &self.counters.ignored }, 1);
             if let (Some(found), false) = (verdict, hidden || data) {

@@ -92,8 +92,8 @@ fn files_that_cannot_be_read_make_exit_code_3() {
         return;
     }
     let tree = Tree::with(&[("a.txt", "x"), ("secret.txt", "y"), ("closed/b.txt", "z")]);
-    fs::set_permissions(tree.path("secret.txt"), fs::Permissions::from_mode(0)).unwrap();
-    fs::set_permissions(tree.path("closed"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(tree.path("secret.txt"), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(tree.path("closed"), fs::Permissions::from_mode(0o000)).unwrap();
     let done = tree.run(&[]);
     let json = tree.run(&["--json"]);
     let listed = tree.run(&["files"]);
@@ -124,7 +124,7 @@ fn a_root_that_cannot_be_read_is_fatal() {
     assert_eq!(tree.expect(1, &["a\nb"]).error().matches("a\\nb").count(), 1, "a name cannot break the line");
     if permissions_count() {
         fs::create_dir(tree.path("closed")).unwrap();
-        fs::set_permissions(tree.path("closed"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(tree.path("closed"), fs::Permissions::from_mode(0o000)).unwrap();
         let done = tree.run(&["closed"]);
         fs::set_permissions(tree.path("closed"), fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(done.code, Some(1));
@@ -178,7 +178,7 @@ fn plain_progress_is_lines_and_no_progress_is_nothing() {
     let lines: Vec<&str> = plain.err.lines().collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert_eq!(lines[0], format!("leindex-engine: indexing {}", tree.root().display()));
-    assert!(lines[1].starts_with("leindex-engine: 1 files"), "{lines:?}");
+    assert!(lines[1].starts_with("leindex-engine: 1 file,"), "{lines:?}");
     assert!(!plain.err.contains('\x1b') && !plain.text().contains('\x1b'));
     assert_eq!(tree.expect(0, &["--progress", "off"]).err, "");
     let both = tree.expect(0, &["--progress", "plain", "--json"]);

@@ -64,6 +64,7 @@ fn the_command_line_wins_over_the_config_file() {
     let over = files(&["--json", "--max-file-size", "1M"]);
     assert_eq!((&over["too_large"], &over["indexed"]), (&0.into(), &1.into()));
 
+    fs::remove_dir_all(tree.path(".leindex-engine")).unwrap();
     tree.write(".leindex.toml", "json = true\nindex-dir = 'elsewhere'\nshards = 'auto'\nbatch-files = 1\n");
     let json = tree.expect(0, &[]).json();
     assert_eq!(json["files"]["indexed"], 5, "the index directory is not indexed: {json}");

@@ -10,7 +10,7 @@ fn indexed() -> Tree {
     let tree = Tree::with(&[
         ("src/lock.rs", "use std;\nfn take_lock() {}\nfn drop_lock() {}\n"),
         ("src/deep/lock.c", "int take_lock(void);\n"),
-        ("doc/Read me.md", "Take the LOCK. takeLock\n"),
+        ("doc/Read me.md", "takeLock, the LOCK\n"),
         ("src/deep/[x].c", "int other(void);\n"),
     ]);
     tree.expect(0, &[]);
@@ -33,7 +33,7 @@ fn modes() {
         &tree,
         &["take_lock"],
         &[
-            "doc/Read me.md:1:16:Take the LOCK. takeLock",
+            "doc/Read me.md:1:1:takeLock, the LOCK",
             "src/deep/lock.c:1:5:int take_lock(void);",
             "src/lock.rs:2:4:fn take_lock() {}",
         ],
@@ -47,7 +47,7 @@ fn modes() {
     let regex = ["src/lock.rs:2:1:fn take_lock() {}", "src/lock.rs:3:1:fn drop_lock() {}"];
     check(&tree, &["-E", r"^fn \w+_lock"], &regex);
     check(&tree, &["--mode", "regex", r"^fn \w+_lock"], &regex);
-    check(&tree, &["--mode", "substring", "the lock", "-i"], &["doc/Read me.md:1:6:Take the LOCK. takeLock"]);
+    check(&tree, &["--mode", "substring", "the lock", "-i"], &["doc/Read me.md:1:11:takeLock, the LOCK"]);
     check(&tree, &["--mode", "substring", "the lock"], &[]);
 }
 

@@ -3,9 +3,11 @@
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 use std::fs;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, SystemTime};
 
 /// A tree in a directory of its own, with a home directory that has no settings in it.
 pub(crate) struct Tree {
@@ -49,10 +51,13 @@ impl Tree {
         self.root().join(path)
     }
 
+    /// Writes a file that is older than the clock's granularity: a younger one is read again by the next run.
     pub(crate) fn write(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
+        let mut file = fs::File::create(path).unwrap();
+        file.write_all(content.as_ref()).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
     }
 
     /// The command, to be run in the root, whatever the environment of the tests is.

@@ -1,0 +1,72 @@
+# The menu: one line a chore. `just` without arguments lists it. The work is in scripts/ and in cargo.
+
+_:
+    @just --list --unsorted
+
+# index the current directory, or run any other command
+[no-cd]
+run *ARGS:
+    "{{justfile_directory()}}/scripts/run" {{ARGS}}
+
+# every test
+test *ARGS:
+    scripts/test {{ARGS}}
+
+# what must hold before a change is taken
+ci:
+    .ci/run
+
+# format
+fmt:
+    cargo fmt --all
+
+# lints
+lint:
+    cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+
+# house rules only
+tidy:
+    cargo test --test tidy
+
+# the suites that run small by default, at full size
+soak:
+    LEINDEX_DIFF_CASES=1000000 cargo test --release --test differential_git
+    PROPTEST_CASES=200000 cargo test --release --test plan_soundness
+    LEINDEX_KILLS=1000 cargo test --release --test kill
+
+# the portable backend under miri: no C library is needed
+miri:
+    cargo +nightly miri test -p leindex-fallback --lib
+
+# documentation, with warnings as errors
+doc *ARGS:
+    RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --all-features {{ARGS}}
+
+# licences, sources, advisories
+deny:
+    cargo deny check
+
+# trees to measure on
+corpora *ARGS:
+    scripts/corpora {{ARGS}}
+
+# the benches at smoke size: they must not rot
+bench-smoke:
+    cargo run --release -p leindex-bench -- --smoke
+
+# the benches on a tree: just bench benches/corpora/linux
+bench TREE *ARGS:
+    scripts/env "{{TREE}}"
+    cargo run --release -p leindex-bench -- --tree "{{TREE}}" {{ARGS}}
+
+# a flamegraph of one command: just flame 'index some/tree'
+flame WORKLOAD:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --release --locked
+    name=flamegraphs/$(date -u +%Y-%m-%d)-$(uname -n)-$(git rev-parse --short HEAD)
+    scripts/env >"$name.txt"
+    perf record --call-graph dwarf,16384 -F 499 -o "$name.perf" -- target/release/leindex-engine {{WORKLOAD}}
+    perf script -i "$name.perf" | inferno-collapse-perf >"$name.folded"
+    inferno-flamegraph --title '{{WORKLOAD}}' "$name.folded" >"$name.svg"
+    rm "$name.perf"

@@ -1,0 +1,177 @@
+//! Reads the files of candidates, on all cores when there are many.
+//!
+//! Goes through the I/O contract: a directory is opened once for all of its candidates, a file costs an open, a read and
+//! a close, and what is not cached is read ahead.
+
+use crate::limits::FILE_BYTES_MAX;
+use crate::record::DirId;
+use leindex_fallback::{Backend, Dir, Fetch, FetchError, Fetched, ThreadBackend, Worker, WorkerOptions};
+use std::ffi::CStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Fewer files than this are read by the calling thread: starting others would take longer.
+const PARALLEL_MIN: usize = 48;
+/// Pieces that each thread gets, so that one with large files does not keep the others waiting.
+const PIECES_PER_THREAD: usize = 4;
+
+/// A file that may match.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    /// Path relative to the root, and a NUL.
+    path_nul: Vec<u8>,
+    name_start: usize,
+    dir: DirId,
+    size: u64,
+    pub(super) score: f32,
+}
+
+impl Candidate {
+    /// The file `name` in the directory `dir`, whose path `dir_path` ends in a slash unless empty.
+    pub(super) fn new(dir: DirId, dir_path: &[u8], name: &[u8], size: u64) -> Candidate {
+        let path_nul = [dir_path, name, b"\0"].concat();
+        Candidate { path_nul, name_start: dir_path.len(), dir, size, score: 1.0 }
+    }
+
+    /// The same with a score.
+    pub(super) fn scored(self, score: f32) -> Candidate {
+        Candidate { score, ..self }
+    }
+
+    /// Path relative to the root.
+    pub(super) fn path(&self) -> &[u8] {
+        &self.path_nul[..self.path_nul.len() - 1]
+    }
+
+    fn dir_path(&self) -> &[u8] {
+        &self.path_nul[..self.name_start]
+    }
+
+    fn name(&self) -> io::Result<&CStr> {
+        CStr::from_bytes_with_nul(&self.path_nul[self.name_start..]).map_err(io::Error::other)
+    }
+}
+
+/// Reads the files and makes something of each, in the order of `candidates`. `state` is made once a thread; `work` gets
+/// it with the content, or the reason why there is none.
+pub(super) fn read_each<S, R: Send>(
+    root: &Path,
+    candidates: &[Candidate],
+    state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, io::Result<&[u8]>) -> R + Sync,
+) -> Vec<R> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if candidates.len() < PARALLEL_MIN { 1 } else { cores };
+    let piece = candidates.len().div_ceil(threads * PIECES_PER_THREAD).max(PARALLEL_MIN / 4);
+    let pieces: Vec<&[Candidate]> = if threads == 1 { vec![candidates] } else { candidates.chunks(piece).collect() };
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<Vec<R>>> = Mutex::new(pieces.iter().map(|_| Vec::new()).collect());
+    let run = || {
+        let mut reader = Reader::new(root);
+        let mut state = state();
+        while let Some((index, piece)) = { let index = next.fetch_add(1, Relaxed); pieces.get(index).map(|p| (index, p)) } {
+            let results = reader.read(piece, |content| work(&mut state, content));
+            done.lock().unwrap_or_else(PoisonError::into_inner)[index] = results;
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(run);
+        }
+        run();
+    });
+    done.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect()
+}
+
+/// One thread's way to files.
+struct Reader<'r> {
+    root: &'r Path,
+    backend: ThreadBackend,
+    worker: io::Result<Box<dyn Worker>>,
+    dir: Option<(DirId, Arc<Dir>)>,
+}
+
+impl<'r> Reader<'r> {
+    fn new(root: &'r Path) -> Self {
+        let backend = ThreadBackend::new();
+        Reader { root, worker: backend.worker(WorkerOptions::default()), backend, dir: None }
+    }
+
+    fn read<R>(&mut self, candidates: &[Candidate], mut work: impl FnMut(io::Result<&[u8]>) -> R) -> Vec<R> {
+        let mut results: Vec<Option<R>> = candidates.iter().map(|_| None).collect();
+        let Reader { root, backend, worker, dir } = self;
+        let worker = match worker {
+            Ok(worker) => worker,
+            Err(error) => {
+                let reason = error.to_string();
+                return candidates.iter().map(|_| work(Err(io::Error::other(reason.clone())))).collect();
+            }
+        };
+        let mut done = |fetched: Fetched<'_>| {
+            let content = fetched.result.map_err(|error| match error {
+                FetchError::Io { source, .. } => source,
+                other => io::Error::other(other.to_string()),
+            });
+            results[fetched.token as usize] = Some(work(content));
+        };
+        for (index, candidate) in candidates.iter().enumerate() {
+            let token = index as u64;
+            let opened = match dir {
+                Some((id, open)) if *id == candidate.dir => Ok(Arc::clone(open)),
+                _ => backend.open_root(&root.join(bytes_path(candidate.dir_path()))).map(Arc::new),
+            };
+            let fetch = opened.and_then(|open| Ok((candidate.name()?, open)));
+            match fetch {
+                Ok((name, open)) => {
+                    let request = Fetch { dir: &open, name, size: candidate.size, limit: FILE_BYTES_MAX, token };
+                    worker.fetch(request, &mut done);
+                    *dir = Some((candidate.dir, open));
+                }
+                Err(source) => {
+                    let error = FetchError::Io { op: leindex_fallback::Op::OpenDir, source };
+                    done(Fetched { token, result: Err(error), missed: false });
+                }
+            }
+        }
+        worker.finish(&mut done);
+        results.into_iter().flatten().collect()
+    }
+}
+
+/// The path of bytes that the store keeps.
+#[cfg(unix)]
+pub(super) fn bytes_path(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+}
+
+/// The path of bytes that the store keeps.
+#[cfg(not(unix))]
+pub(super) fn bytes_path(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(String::from_utf8_lossy(bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_candidate_gets_its_own_result_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("d")).unwrap();
+        let mut candidates = Vec::new();
+        for number in 0..300u32 {
+            let (id, path, name) = if number % 3 == 0 { (1, "d/", number) } else { (0, "", number) };
+            if number % 7 != 0 {
+                std::fs::write(dir.path().join(format!("{path}{name}")), number.to_string()).unwrap();
+            }
+            candidates.push(Candidate::new(id, path.as_bytes(), name.to_string().as_bytes(), 1));
+        }
+        let work = |_: &mut (), content: io::Result<&[u8]>| content.ok().map(|c| String::from_utf8_lossy(c).into_owned());
+        let found = read_each(dir.path(), &candidates, || (), work);
+        let expect: Vec<_> = (0..300u32).map(|n| (n % 7 != 0).then(|| n.to_string())).collect();
+        assert_eq!(found, expect);
+    }
+}
