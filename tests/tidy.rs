@@ -167,7 +167,7 @@ fn literal_end(bytes: &[u8], at: usize) -> Option<usize> {
 fn follows_ident(bytes: &[u8], at: usize) -> bool {
     let before = |back: usize| at.checked_sub(back).map(|at| bytes[at]).is_some_and(is_ident);
     let prefixed = at.checked_sub(1).is_some_and(|at| matches!(bytes[at], b'b' | b'c'));
-    before(1) && !(prefixed && !before(2))
+    (before(2) || !prefixed) && before(1)
 }
 
 fn block_comment_len(rest: &[u8]) -> usize {

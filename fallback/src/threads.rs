@@ -27,9 +27,10 @@ use std::path::Path;
 
 /// The first read of a file that claims to be empty: files made up by the kernel do, and have content.
 const EMPTY_READ_BYTES: u64 = 4 << 10;
-/// A buffer that grew past this goes back to its first size after use. Freeing and zeroing it again costs far less than
-/// the read of a file that long.
+/// A buffer that grew past this goes back to its first size when it has not been needed for a while.
 const KEEP_BYTES_MAX: usize = 4 << 20;
+/// So many files in a row that did not need a larger buffer are enough to give it back.
+const SMALL_TO_SHRINK: u32 = 256;
 /// What one look at the page cache makes the kernel read ahead on its own, at most, in its default setting.
 const READ_AHEAD_BYTES: u64 = 128 << 10;
 /// The most that is asked for beyond that in one hint: enough to keep a device busy, little enough not to flood memory
@@ -76,6 +77,7 @@ pub struct ThreadWorker {
     pending: VecDeque<OpenFile>,
     /// All of it is initialised, so that a read may use any part.
     buffer: Vec<u8>,
+    small_in_a_row: u32,
     list_buffer: sys::ListBuffer,
     asking: Asking,
     stats: IoStats,
@@ -121,6 +123,7 @@ impl ThreadWorker {
             options,
             pending: VecDeque::with_capacity(options.lookahead.min(1 << 10) + 1),
             buffer: vec![0; buffer_bytes],
+            small_in_a_row: 0,
             list_buffer: sys::ListBuffer::default(),
             asking: if sys::CAN_ASK_CACHE { Asking::Yes } else { Asking::Pause(u32::MAX) },
             stats: IoStats::default(),
@@ -246,10 +249,23 @@ impl ThreadWorker {
             Ok(length) => self.stats.bytes += *length as u64,
             Err(_) => self.stats.fetch_errors += 1,
         }
+        let length = *result.as_ref().unwrap_or(&0);
         done(Fetched { token, result: result.map(|length| &self.buffer[..length]), missed });
-        if self.buffer.len() > KEEP_BYTES_MAX.max(self.options.buffer_bytes) {
+        self.shrink_if_idle(length);
+    }
+
+    /// Gives a large buffer back, but only when it has not been needed for a while: large files come in groups, and making
+    /// the buffer anew for each of them costs as much as reading it (page faults, zeroing).
+    fn shrink_if_idle(&mut self, used: usize) {
+        if self.buffer.len() <= KEEP_BYTES_MAX.max(self.options.buffer_bytes) || used > KEEP_BYTES_MAX {
+            self.small_in_a_row = 0;
+            return;
+        }
+        self.small_in_a_row += 1;
+        if self.small_in_a_row > SMALL_TO_SHRINK {
             self.buffer.truncate(self.options.buffer_bytes);
             self.buffer.shrink_to_fit();
+            self.small_in_a_row = 0;
         }
     }
 }

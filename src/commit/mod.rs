@@ -85,8 +85,7 @@ impl Committer {
         let span = tracing::info_span!("publish", generation, batches = batches.len(), segments = segments.len());
         let _entered = span.enter();
         let complete = complete || self.published.complete;
-        let next =
-            Published { generation, next_file: ids.file, next_dir: ids.dir, published_ns: 0, complete };
+        let next = Published { generation, next_file: ids.file, next_dir: ids.dir, published_ns: 0, complete };
         let ended = ended_versions(&StoreReader::begin(&self.store)?, &batches)?;
         let retries = &mut self.result.retries;
         self.store.write_intent(&next, &batches, |attempt, error| {

@@ -48,16 +48,11 @@ pub(super) fn load(layout: &Layout, config: &RulesConfig) -> Result<BaseRules, O
         files.push(RuleFile::parse(source, &read, case));
     }
     if !config.patterns.is_empty() {
-        let source =
-            Source { kind: SourceKind::CommandLine, display: b"command line".to_vec(), base: prefix.clone() };
+        let source = Source { kind: SourceKind::CommandLine, display: b"command line".to_vec(), base: prefix.clone() };
         files.push(RuleFile::from_patterns(source, config.patterns.iter().map(String::as_bytes), case));
     }
-    let options = RuleOptions {
-        files: config.rule_files,
-        git_everywhere: !config.require_git,
-        hidden: config.hidden,
-        case,
-    };
+    let options =
+        RuleOptions { files: config.rule_files, git_everywhere: !config.require_git, hidden: config.hidden, case };
     Ok(BaseRules { stack: Stack::new(files), prefix, git: repository.is_some(), options })
 }
 

@@ -28,8 +28,9 @@ impl Layout {
         fs::read_dir(root).map_err(|source| OpenError::Root { path: path(), source })?;
         let absolute = root.canonicalize().map_err(|source| OpenError::Root { path: path(), source })?;
         let index_dir = match index_dir {
-            Some(dir) => std::path::absolute(dir)
-                .map_err(|source| OpenError::IndexDir { path: dir.to_path_buf(), source })?,
+            Some(dir) => {
+                std::path::absolute(dir).map_err(|source| OpenError::IndexDir { path: dir.to_path_buf(), source })?
+            }
             None => absolute.join(INDEX_DIR),
         };
         // Resolved as far as it exists, so that an index inside of the tree is known to be inside.

@@ -14,8 +14,7 @@ pub(super) fn acquire(layout: &Layout) -> Result<WriterLock, OpenError> {
     layout.create()?;
     let path = layout.lock_file();
     let failed = |source| OpenError::IndexDir { path: layout.index_dir.clone(), source };
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

@@ -239,10 +239,8 @@ fn run(engine: &Engine, shared: &Shared, only: Option<Vec<PathBuf>>) -> Result<R
     }
     let known = has_files(&store, shared).map_err(|error| error.into_run(index_dir))?;
     let (to_commit, from_shards) = crossbeam_channel::bounded(COMMIT_CHANNEL);
-    let ids = Arc::new(Ids {
-        next_file: AtomicU32::new(published.next_file),
-        next_dir: AtomicU32::new(published.next_dir),
-    });
+    let ids =
+        Arc::new(Ids { next_file: AtomicU32::new(published.next_file), next_dir: AtomicU32::new(published.next_dir) });
     let plan = Plan { only, known, to_commit, ids: Arc::clone(&ids) };
     let input = scan_input(engine, shared, &selected, &store, &text, plan)?;
     let shards = input.shards;

@@ -151,7 +151,11 @@ fn check_postings(
             doc = postings.advance();
         }
         if count != info.doc_freq || doc != tantivy::TERMINATED {
-            found.problem(format!("term {}: {count} postings, {} expected", stream.key().escape_ascii(), info.doc_freq));
+            found.problem(format!(
+                "term {}: {count} postings, {} expected",
+                stream.key().escape_ascii(),
+                info.doc_freq
+            ));
         }
         if stream.key() <= &before[..] && !before.is_empty() {
             found.problem(format!("term {} is out of order", stream.key().escape_ascii()));

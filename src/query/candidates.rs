@@ -1,10 +1,8 @@
 //! Which documents of a segment satisfy a plan.
 
 use super::plan::{Fragment, Plan, Planned, Shape};
-use crate::text::schema::{
-    FIRST_TERM_BYTE, Fields, TAG_FOLDS, TAG_LONG_RUN, TAG_NOT_UTF8, TAG_ODD_RUN, language_tag,
-};
 use crate::text::language::Language;
+use crate::text::schema::{FIRST_TERM_BYTE, Fields, TAG_FOLDS, TAG_LONG_RUN, TAG_NOT_UTF8, TAG_ODD_RUN, language_tag};
 use crate::text::segment::DocFile;
 use crate::text::vocabulary::Vocabulary;
 use std::cell::RefCell;

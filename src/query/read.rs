@@ -54,10 +54,32 @@ impl Candidate {
     }
 }
 
+/// The readers of one query: made when first needed, kept for its later rounds.
+pub(super) struct Readers<'r> {
+    root: &'r Path,
+    idle: Mutex<Vec<Reader<'r>>>,
+}
+
+impl<'r> Readers<'r> {
+    /// Readers of files below `root`.
+    pub(super) fn new(root: &'r Path) -> Self {
+        Readers { root, idle: Mutex::default() }
+    }
+
+    fn take(&self) -> Reader<'r> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.unwrap_or_else(|| Reader::new(self.root))
+    }
+
+    fn give_back(&self, reader: Reader<'r>) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+    }
+}
+
 /// Reads the files and makes something of each, in the order of `candidates`. `state` is made once a thread; `work` gets
 /// it with the content, or the reason why there is none.
 pub(super) fn read_each<S, R: Send>(
-    root: &Path,
+    readers: &Readers<'_>,
     candidates: &[Candidate],
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, io::Result<&[u8]>) -> R + Sync,
@@ -69,12 +91,15 @@ pub(super) fn read_each<S, R: Send>(
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<Vec<R>>> = Mutex::new(pieces.iter().map(|_| Vec::new()).collect());
     let run = || {
-        let mut reader = Reader::new(root);
+        let mut reader = readers.take();
         let mut state = state();
-        while let Some((index, piece)) = { let index = next.fetch_add(1, Relaxed); pieces.get(index).map(|p| (index, p)) } {
+        loop {
+            let index = next.fetch_add(1, Relaxed);
+            let Some(piece) = pieces.get(index) else { break };
             let results = reader.read(piece, |content| work(&mut state, content));
             done.lock().unwrap_or_else(PoisonError::into_inner)[index] = results;
         }
+        readers.give_back(reader);
     };
     std::thread::scope(|scope| {
         for _ in 1..threads {
@@ -169,8 +194,9 @@ mod tests {
             }
             candidates.push(Candidate::new(id, path.as_bytes(), name.to_string().as_bytes(), 1));
         }
-        let work = |_: &mut (), content: io::Result<&[u8]>| content.ok().map(|c| String::from_utf8_lossy(c).into_owned());
-        let found = read_each(dir.path(), &candidates, || (), work);
+        let work =
+            |_: &mut (), content: io::Result<&[u8]>| content.ok().map(|c| String::from_utf8_lossy(c).into_owned());
+        let found = read_each(&Readers::new(dir.path()), &candidates, || (), work);
         let expect: Vec<_> = (0..300u32).map(|n| (n % 7 != 0).then(|| n.to_string())).collect();
         assert_eq!(found, expect);
     }

@@ -4,7 +4,7 @@ use super::candidates::Segment;
 use super::filter::Filter;
 use super::lines::{Line, LineSearcher, matcher};
 use super::plan::{Limits, Planned, plan_literal, plan_regex};
-use super::read::{Candidate, bytes_path, read_each};
+use super::read::{Candidate, Readers, bytes_path, read_each};
 use super::text::{BestLine, Closeness, best_line, plan_text, query_for, words};
 use super::{Hit, Mode, Query, SearchResult};
 use crate::error::{QueryError, StoreError};
@@ -24,8 +24,11 @@ use tantivy::collector::TopDocs;
 use tantivy::query::{BooleanQuery, BoostQuery, Occur, TermQuery};
 use tantivy::schema::IndexRecordOption;
 
-/// Files in the first round of verification; every further round is twice as large.
+/// Files in the first round of verification.
 const FIRST_ROUND: usize = 32;
+/// How much larger every further round is: what is read beyond the last hit that is wanted is at most three times what had
+/// to be read.
+const ROUND_GROWTH: usize = 4;
 /// Files that a text query reads at most to find exact identifiers.
 const EXACT_FILES_MAX: usize = 2048;
 /// Files that are read before other spellings of an identifier are taken to be all there is.
@@ -148,22 +151,22 @@ impl Searcher {
         }
         // A directory at a time: it is opened and its names are looked up once.
         files.sort_unstable_by_key(|file| (file.dir, file.id));
-        let mut result =
-            SearchResult { candidates: files.len(), plan: planned.to_string(), ..SearchResult::default() };
+        let mut result = SearchResult { candidates: files.len(), plan: planned.to_string(), ..SearchResult::default() };
         let limit = query.limit_or_all();
         let mut rest = &files[..];
         let mut round = FIRST_ROUND;
         // One hit more than asked for is looked for, to know whether the limit cut anything.
         let wanted = limit.saturating_add(1);
+        let readers = Readers::new(&self.root);
         while !rest.is_empty() && result.hits.len() < wanted {
             let (now, later) = rest.split_at(round.min(rest.len()));
             rest = later;
-            round *= 2;
+            round *= ROUND_GROWTH;
             let mut candidates = Vec::with_capacity(now.len());
             for &file in now {
                 candidates.extend(self.candidate(file, 1.0, filter)?);
             }
-            let found = self.verify(&candidates, &matcher, wanted - result.hits.len());
+            let found = Self::verify(&readers, &candidates, &matcher, wanted - result.hits.len());
             self.collect(candidates, found, wanted, &mut result);
         }
         result.truncated = result.hits.len() > limit;
@@ -202,8 +205,18 @@ impl Searcher {
     }
 
     /// The matching lines of each candidate.
-    fn verify(&self, candidates: &[Candidate], matcher: &RegexMatcher, limit: usize) -> Vec<io::Result<Vec<Line>>> {
-        read_each(&self.root, candidates, || LineSearcher::new(matcher), |searcher, content| searcher.lines(content?, limit))
+    fn verify(
+        readers: &Readers<'_>,
+        candidates: &[Candidate],
+        matcher: &RegexMatcher,
+        limit: usize,
+    ) -> Vec<io::Result<Vec<Line>>> {
+        read_each(
+            readers,
+            candidates,
+            || LineSearcher::new(matcher),
+            |searcher, content| searcher.lines(content?, limit),
+        )
     }
 
     fn text_search(&self, query: &Query, filter: &Filter) -> Result<SearchResult, QueryError> {
@@ -265,9 +278,8 @@ impl Searcher {
             self.text.searcher.search(&BooleanQuery::new(both), &collector)
         };
         let found = found.map_err(|error| self.failed(error))?;
-        let file = |(score, at): (f32, tantivy::DocAddress)| {
-            (score, self.segments[at.segment_ord as usize].file(at.doc_id))
-        };
+        let file =
+            |(score, at): (f32, tantivy::DocAddress)| (score, self.segments[at.segment_ord as usize].file(at.doc_id));
         Ok(found.into_iter().map(file).collect())
     }
 
@@ -291,7 +303,7 @@ impl Searcher {
                 Decoded::Binary => best_line(words, content),
             })
         };
-        let found = read_each(&self.root, &candidates, String::new, best);
+        let found = read_each(&Readers::new(&self.root), &candidates, String::new, best);
         let mut result = SearchResult { files_read: candidates.len(), ..SearchResult::default() };
         for (candidate, best) in candidates.into_iter().zip(found) {
             match best {

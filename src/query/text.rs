@@ -1,7 +1,7 @@
 //! Words to a scored query, and the best line of a file.
 
 use crate::text::runs::{RUN_BYTES_MAX, RunMasks};
-use crate::text::schema::Fields;
+use crate::text::schema::{Fields, has_frequencies};
 use std::cell::OnceCell;
 use tantivy::query::{BooleanQuery, EmptyQuery, Occur, Query as TantivyQuery, RegexQuery, TermQuery};
 use tantivy::schema::IndexRecordOption;
@@ -161,7 +161,9 @@ fn all(mut clauses: Vec<Box<dyn TantivyQuery>>) -> Box<dyn TantivyQuery> {
 }
 
 fn term_query(fields: Fields, term: &[u8]) -> Box<dyn TantivyQuery> {
-    Box::new(TermQuery::new(fields.term(term), IndexRecordOption::WithFreqs))
+    // Asking for frequencies of a term that has none is not checked by tantivy and ends in a panic of its block-max scorer.
+    let option = if has_frequencies(term) { IndexRecordOption::WithFreqs } else { IndexRecordOption::Basic };
+    Box::new(TermQuery::new(fields.term(term), option))
 }
 
 /// Runs hold no byte that is special in a pattern, and a prefix of a term is cut at no character.

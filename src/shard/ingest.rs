@@ -9,8 +9,8 @@ use crate::text::index::SegmentFactory;
 use crate::text::inverter::Inverter;
 use crate::text::language::Language;
 use crate::text::runs::has_odd_run;
-use crate::text::segment::DocFile;
 use crate::text::schema::{TAG_FOLDS, TAG_LONG_RUN, TAG_NOT_UTF8, TAG_ODD_RUN, language_tag};
+use crate::text::segment::DocFile;
 use crate::text::terms::FileTerms;
 use leindex_fallback::Meta;
 use std::sync::Arc;
@@ -220,12 +220,7 @@ impl Ingest {
 
 impl Found {
     fn binary(name: &[u8]) -> Found {
-        Found {
-            flags: Flags::BINARY,
-            encoding: Encoding::Utf8,
-            language: Language::detect(name, &[]),
-            torn: false,
-        }
+        Found { flags: Flags::BINARY, encoding: Encoding::Utf8, language: Language::detect(name, &[]), torn: false }
     }
 
     /// A file over the size limit.

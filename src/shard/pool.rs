@@ -149,7 +149,8 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
         scanned.store(true, Relaxed);
         // Those that could be started must not go on alone.
         let handles = started.inspect_err(|_| queue.close())?;
-        let messages = handles.into_iter().filter_map(|handle| handle.join().err().map(|payload| panic_message(&*payload)));
+        let messages =
+            handles.into_iter().filter_map(|handle| handle.join().err().map(|payload| panic_message(&*payload)));
         Ok(messages.last())
     });
     let panicked = panicked.map_err(PoolError::Io)?;
@@ -162,7 +163,10 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
     Ok(PoolResult {
         skips: context.skips.into_inner().unwrap_or_else(PoisonError::into_inner),
         first_ignored: context.first_ignored.into_inner().unwrap_or_else(PoisonError::into_inner),
-        listed: context.listed.map(|listed| listed.into_inner().unwrap_or_else(PoisonError::into_inner)).unwrap_or_default(),
+        listed: context
+            .listed
+            .map(|listed| listed.into_inner().unwrap_or_else(PoisonError::into_inner))
+            .unwrap_or_default(),
         scan,
     })
 }
@@ -221,14 +225,14 @@ impl<'e> Team<'e> {
         Builder::new().name(format!("leindex-shard-{shard}")).spawn_scoped(scope, run)
     }
 
-    fn start_reader<'s>(&'s self, scope: &'s Scope<'s, '_>, number: usize) -> io::Result<Handle<'s>> {
+    fn start_reader<'s>(&'s self, scope: &'s Scope<'s, '_>, number: usize, may_retire: bool) -> io::Result<Handle<'s>> {
         let counters = self.progress.worker();
         let outbox = Outbox::new(self.to_commit.clone(), None, self.context.batch_files);
         self.queue.reader_begins();
         let run = move || {
             let _guard = CloseOnPanic(self);
             match self.scanner(&counters) {
-                Ok(scanner) => run_reader(scanner, outbox),
+                Ok(scanner) => run_reader(scanner, outbox, may_retire),
                 Err(error) => {
                     self.context.fail(error.into());
                     self.queue.reader_ends();
@@ -256,7 +260,8 @@ impl<'e> Team<'e> {
             }
             let mut alive = handles.iter().filter(|handle| !handle.is_finished()).count();
             while alive < wanted {
-                handles.push(self.start_reader(scope, started)?);
+                // Readers whose number is fixed stay: they would only be started again.
+                handles.push(self.start_reader(scope, started, first < most)?);
                 started += 1;
                 alive += 1;
             }

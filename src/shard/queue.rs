@@ -198,7 +198,8 @@ impl Queue {
         let going_on = |state: &mut State| {
             !state.closed && (state.outstanding > 0 || state.readers > 0 || !state.parcels.is_empty())
         };
-        let waited = self.finished.wait_timeout_while(state, patience, going_on).unwrap_or_else(PoisonError::into_inner);
+        let waited =
+            self.finished.wait_timeout_while(state, patience, going_on).unwrap_or_else(PoisonError::into_inner);
         !waited.1.timed_out()
     }
 

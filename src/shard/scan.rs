@@ -93,7 +93,9 @@ impl ScanContext {
         // Failures are worth more than links when not all can be listed.
         if skips.len() < SKIPS_LISTED {
             skips.push(skip);
-        } else if skip.failure && let Some(place) = skips.iter_mut().find(|listed| !listed.failure) {
+        } else if skip.failure
+            && let Some(place) = skips.iter_mut().find(|listed| !listed.failure)
+        {
             *place = skip;
         }
     }
@@ -176,12 +178,7 @@ struct Sorted {
 }
 
 impl<'r> Scanner<'r> {
-    pub(super) fn new(
-        context: &'r ScanContext,
-        queue: &'r Queue,
-        counters: &'r Counters,
-        io: Box<dyn Worker>,
-    ) -> Self {
+    pub(super) fn new(context: &'r ScanContext, queue: &'r Queue, counters: &'r Counters, io: Box<dyn Worker>) -> Self {
         let in_flight = InFlight::default();
         Scanner { context, queue, counters, io, in_flight, path: Vec::new(), jobs: Vec::new() }
     }
@@ -316,14 +313,7 @@ impl<'r> Scanner<'r> {
         Ok(sorted)
     }
 
-    fn rules(
-        &mut self,
-        job: &DirJob,
-        dir: &Arc<Dir>,
-        listing: &Listing,
-        git: bool,
-        sink: &mut dyn Sink,
-    ) -> Arc<Stack> {
+    fn rules(&mut self, job: &DirJob, dir: &Arc<Dir>, listing: &Listing, git: bool, sink: &mut dyn Sink) -> Arc<Stack> {
         let options = &self.context.rule_options;
         let git = git || options.git_everywhere;
         let is_rule_file =

@@ -64,8 +64,8 @@ impl Sink for Ingest {
     }
 }
 
-/// Runs a reader until all work is done, or until there is nothing to wait for any more.
-pub(super) fn run_reader(mut scanner: Scanner<'_>, outbox: Outbox) {
+/// Runs a reader until all work is done, or, if it `may_retire`, until there is nothing to wait for any more.
+pub(super) fn run_reader(mut scanner: Scanner<'_>, outbox: Outbox, may_retire: bool) {
     let queue = scanner.queue;
     let context = scanner.context;
     let mut packer = Packer { queue, parcel: Parcel::default(), outbox, batch_files: context.batch_files };
@@ -84,7 +84,7 @@ pub(super) fn run_reader(mut scanner: Scanner<'_>, outbox: Outbox) {
             Err(_) => break,
         };
         scanner.job(job, &mut packer);
-        if hits.in_a_row(scanner.reads_and_misses()) > HITS_TO_RETIRE {
+        if may_retire && hits.in_a_row(scanner.reads_and_misses()) > HITS_TO_RETIRE {
             break;
         }
     }

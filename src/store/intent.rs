@@ -160,7 +160,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("intent");
         let batches: Vec<Batch> = (0..3)
-            .map(|id| Batch { dirs: vec![DirRecord { id, parent: 0, name: vec![b'x'; id as usize] }], ..Batch::default() })
+            .map(|id| Batch {
+                dirs: vec![DirRecord { id, parent: 0, name: vec![b'x'; id as usize] }],
+                ..Batch::default()
+            })
             .collect();
         let len = write_batches(&path, &batches, |_, _| false).unwrap();
         assert_eq!(read_batches(&path, len).unwrap(), batches);

@@ -2,8 +2,8 @@
 
 use super::env::{ReadTxn, Store, Tables};
 use super::schema::{
-    Entry, META_FORMAT, META_PUBLISHED, META_TEXT, Published, damaged, decode_entry, decode_place,
-    decode_published, entry_key, id_key, split_entry_key, unseal,
+    Entry, META_FORMAT, META_PUBLISHED, META_TEXT, Published, damaged, decode_entry, decode_place, decode_published,
+    entry_key, id_key, split_entry_key, unseal,
 };
 use crate::error::StoreError;
 use crate::limits::DEPTH_MAX;

@@ -2,12 +2,12 @@
 
 use super::env::{Store, Tables};
 use super::intent::{read_batches, write_batches};
+use super::read::StoreReader;
 use super::schema::{
     Entry, FORMAT, META_FORMAT, META_INTENT, META_PUBLISHED, META_TEXT, Published, decode_entry, decode_intent,
     decode_published, encode_entry, encode_intent, encode_place, encode_published, entry_key, id_key, seal,
 };
 use crate::error::StoreError;
-use super::read::StoreReader;
 use crate::record::{Batch, Gone, Removal};
 use heed::{PutFlags, RwTxn};
 
@@ -154,12 +154,7 @@ fn put_sorted<'a>(
 }
 
 /// Removes what is gone: a file, or a directory with all that is below it. The name goes only if it still stands for it.
-fn remove(
-    txn: &mut RwTxn<'_>,
-    tables: Tables,
-    removal: &Removal,
-    applied: &mut Applied,
-) -> Result<(), StoreError> {
+fn remove(txn: &mut RwTxn<'_>, tables: Tables, removal: &Removal, applied: &mut Applied) -> Result<(), StoreError> {
     let key = entry_key(removal.parent, &removal.name);
     let stands_for = match tables.entries.get(txn, &key)?.map(|value| decode_entry(&key, value)).transpose()? {
         Some(Entry::File(meta)) => Some(Gone::File(meta.id)),
@@ -221,13 +216,21 @@ fn now_ns() -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::schema::split_entry_key;
+    use super::*;
     use crate::record::{DirRecord, FileMeta, FileRecord, Flags, ROOT};
 
     fn file(parent: u32, name: &str, id: u32, replaces: Option<u32>) -> FileRecord {
-        let meta =
-            FileMeta { id, size: 1, mtime_ns: 0, ctime_ns: 0, inode: 0, flags: Flags::INDEXED, encoding: 0, language: 0 };
+        let meta = FileMeta {
+            id,
+            size: 1,
+            mtime_ns: 0,
+            ctime_ns: 0,
+            inode: 0,
+            flags: Flags::INDEXED,
+            encoding: 0,
+            language: 0,
+        };
         FileRecord { parent, name: name.into(), meta, replaces }
     }
 

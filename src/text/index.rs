@@ -143,11 +143,13 @@ pub(crate) fn missing_segment_file(path: &Path, meta: &[u8]) -> Option<String> {
     let value: serde_json::Value = serde_json::from_slice(meta).ok()?;
     for segment in value.get("segments")?.as_array()? {
         let id = segment.get("segment_id")?.as_str()?.replace('-', "");
-        for extension in ["idx", "term", "fast", "fieldnorm", "vocab"] {
-            let file = format!("{id}.{extension}");
-            if !path.join(&file).exists() {
-                return Some(file);
-            }
+        let components = ["idx", "pos", "term", "fast", "fieldnorm", "store", "vocab"];
+        let mut files: Vec<String> = components.map(|extension| format!("{id}.{extension}")).into();
+        if let Some(opstamp) = segment.pointer("/deletes/opstamp").and_then(serde_json::Value::as_u64) {
+            files.push(format!("{id}.{opstamp}.del"));
+        }
+        if let Some(missing) = files.into_iter().find(|file| !path.join(file).exists()) {
+            return Some(missing);
         }
     }
     None

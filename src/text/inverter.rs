@@ -241,9 +241,12 @@ impl Inverter {
             let sorted = self.sort_range(&ranks, first, last, &starts);
             for (index, &id) in order[first..last].iter().enumerate() {
                 postings.clear();
-                postings.extend(sorted[starts[index] as usize..starts[index + 1] as usize].iter().map(|&packed| {
-                    Posting { doc: packed >> FREQUENCY_BITS, frequency: (packed & FREQUENCY_MAX) + 1 }
-                }));
+                postings.extend(
+                    sorted[starts[index] as usize..starts[index + 1] as usize].iter().map(|&packed| Posting {
+                        doc: packed >> FREQUENCY_BITS,
+                        frequency: (packed & FREQUENCY_MAX) + 1,
+                    }),
+                );
                 each(term_bytes(self.keys[id as usize], &self.arena, &mut inline), &postings)?;
             }
             first = last;
@@ -295,14 +298,12 @@ impl Inverter {
         let mut sorted = vec![0u32; total];
         let (first, count) = (first as u32, (last - first) as u32);
         let mut doc = 0u32;
-        let mut at = 0u64;
         let mut end = self.doc_ends.first().copied().unwrap_or(0);
-        for &packed in self.chunks.iter().flatten() {
+        for (at, &packed) in (0u64..).zip(self.chunks.iter().flatten()) {
             while at >= end {
                 doc += 1;
                 end = self.doc_ends[doc as usize];
             }
-            at += 1;
             let index = ranks[(packed >> FREQUENCY_BITS) as usize].wrapping_sub(first);
             if index < count {
                 let slot = &mut next[index as usize];

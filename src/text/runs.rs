@@ -116,7 +116,9 @@ impl RunMasks {
         if first == last {
             return self.cut[first] & from & to != 0;
         }
-        self.cut[first] & from != 0 || self.cut[last] & to != 0 || self.cut[first + 1..last].iter().any(|&mask| mask != 0)
+        self.cut[first] & from != 0
+            || self.cut[last] & to != 0
+            || self.cut[first + 1..last].iter().any(|&mask| mask != 0)
     }
 
     /// Calls `each` with the start and end of every camelCase part of the run `start..end`; never with the whole run.

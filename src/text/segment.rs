@@ -52,7 +52,7 @@ pub(crate) fn write_segment(
         let mut terms = 0u32;
         inverter.for_each_term(|term, postings| -> tantivy::Result<()> {
             terms += 1;
-            if terms % TERMS_BETWEEN_LOOKS == 0 && cancelled.load(Relaxed) {
+            if terms.is_multiple_of(TERMS_BETWEEN_LOOKS) && cancelled.load(Relaxed) {
                 return Err(TantivyError::InternalError("cancelled".into()));
             }
             field.new_term(term, postings.len() as u32, has_frequencies(term))?;

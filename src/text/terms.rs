@@ -19,7 +19,7 @@ const KEPT_BYTES: usize = 2 << 20;
 const STAMP_STEP: u32 = 1 << 12;
 
 /// What a term is compared by. Up to 15 bytes: the bytes themselves, little-endian, zero-padded (no term holds a NUL).
-/// Longer: `low` is a hash of the bytes and `high` holds [`LONG`], the length (bits 32..) and where the bytes lie (bits
+/// Longer: `low` is a hash of the bytes and `high` holds the top bit, the length (bits 32..) and where the bytes lie (bits
 /// ..32); equality then needs the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TermKey {
@@ -279,9 +279,7 @@ mod tests {
         let found: Vec<(String, u32)> = terms
             .terms()
             .iter()
-            .map(|t| {
-                (String::from_utf8_lossy(term_bytes(t.key, terms.lowered(), &mut inline)).into_owned(), t.count)
-            })
+            .map(|t| (String::from_utf8_lossy(term_bytes(t.key, terms.lowered(), &mut inline)).into_owned(), t.count))
             .collect();
         let count = found.len();
         let map: BTreeMap<_, _> = found.into_iter().collect();

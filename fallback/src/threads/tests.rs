@@ -136,7 +136,7 @@ fn only_files_past_the_read_ahead_are_advised() {
 }
 
 #[test]
-fn the_buffer_shrinks_after_a_huge_file() {
+fn the_buffer_shrinks_when_it_is_not_needed_for_a_while() {
     let scratch = Scratch::new("shrink");
     scratch.write("huge", &vec![7; KEEP_BYTES_MAX + 1]);
     scratch.write("large", &vec![7; KEEP_BYTES_MAX / 2]);
@@ -146,6 +146,11 @@ fn the_buffer_shrinks_after_a_huge_file() {
     assert!(worker.buffer.capacity() > first, "kept, for the next one of that size");
     fetch(&mut worker, &dir, "huge", KEEP_BYTES_MAX as u64 + 1, 2, &mut got);
     worker.finish(&mut keep(&mut got));
+    for token in 3..u64::from(SMALL_TO_SHRINK) + 4 {
+        assert!(worker.buffer.capacity() > KEEP_BYTES_MAX, "kept, for large files come in groups");
+        fetch(&mut worker, &dir, "large", KEEP_BYTES_MAX as u64 / 2, token, &mut got);
+        worker.finish(&mut keep(&mut got));
+    }
     assert_eq!(worker.buffer.capacity(), first);
     assert_eq!(got[&2].0.as_ref().map(Vec::len), Ok(KEEP_BYTES_MAX + 1));
 }
