@@ -11,7 +11,7 @@ pub const FILE_BYTES_DEFAULT: u64 = 64 << 20;
 /// The tokenizer addresses a file with 32 bits.
 pub const FILE_BYTES_MAX: u64 = (4 << 30) - 65_536;
 /// Content bytes in flight between readers and shards, in all: back-pressure on the readers.
-pub const HANDOVER_BYTES: usize = 24 << 20;
+pub const HANDOVER_BYTES: usize = 16 << 20;
 /// Batches in the channel to the commit thread: 64 x 100 files x ~150 bytes is about 1 MB.
 pub const COMMIT_CHANNEL: usize = 64;
 /// Memory of one shard's inverter at which it writes its segment out. Two shards stay below 320 MB together, which

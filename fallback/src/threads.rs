@@ -30,7 +30,7 @@ const EMPTY_READ_BYTES: u64 = 4 << 10;
 /// A buffer that grew past this goes back to its first size when it has not been needed for a while.
 const KEEP_BYTES_MAX: usize = 4 << 20;
 /// So many files in a row that did not need a larger buffer are enough to give it back.
-const SMALL_TO_SHRINK: u32 = 256;
+const SMALL_TO_SHRINK: u32 = 16;
 /// What one look at the page cache makes the kernel read ahead on its own, at most, in its default setting.
 const READ_AHEAD_BYTES: u64 = 128 << 10;
 /// The most that is asked for beyond that in one hint: enough to keep a device busy, little enough not to flood memory

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// A parcel that held a large file is not kept.
-const PARCEL_KEPT_BYTES: usize = 4 << 20;
+const PARCEL_KEPT_BYTES: usize = 2 << 20;
 
 /// A file that is about to be read.
 #[derive(Clone, Debug)]

@@ -25,9 +25,9 @@ use std::time::{Duration, Instant};
 /// How often the pool looks at the miss rate.
 const WATCH: Duration = Duration::from_millis(4);
 /// New readers are worth starting when more than one in this many reads misses.
-const MISS_SHARE: u64 = 8;
-/// Reads that a judgement needs.
-const READS_MIN: u64 = 16;
+const MISS_SHARE: u64 = 4;
+/// Reads that a judgement needs: a directory that was evicted from a warm cache is no cold cache.
+const READS_MIN: u64 = 192;
 
 /// Everything that a scan needs to know.
 pub(crate) struct ScanInput {

@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Empty parcels that are kept.
-const SPARE_MAX: usize = 16;
+const SPARE_MAX: usize = 4;
 
 /// What a shard is to do next.
 pub(super) enum Work {
