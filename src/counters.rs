@@ -31,7 +31,7 @@ macro_rules! counters {
 counters! {
     /// Directories listed.
     dirs,
-    /// Directory entries other than directories.
+    /// Directory entries other than directories, and directories that were skipped.
     seen,
     /// Entries that an ignore rule excluded; what lies in an excluded directory is never seen.
     ignored,

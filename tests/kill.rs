@@ -113,7 +113,7 @@ impl Session {
         // On a real disk, where writes take the time that they take.
         let place = Place::within(tempfile::tempdir().unwrap());
         let mut random = Random(seed);
-        let vocabulary = Vocabulary::new(4000);
+        let vocabulary = Vocabulary::new(10_000);
         let queries = vocabulary.queries(&mut random, QUERIES);
         let mut session = Session { place, random, vocabulary, queries, made: 0 };
         for dir in 0..DIRS {

@@ -134,7 +134,8 @@ impl Options {
             hidden: self.hidden.unwrap_or(true),
             case_sensitive: !git.ignore_case,
             global_file: git.excludes_file,
-            extra_files: self.ignore_file.clone(),
+            // The library takes paths from the root; on a command line they are from the working directory.
+            extra_files: self.ignore_file.iter().map(|file| std::path::absolute(file).unwrap_or(file.clone())).collect(),
             patterns: self.exclude.clone(),
         }
     }

@@ -35,6 +35,7 @@ pub(crate) struct Committer {
     store: Store,
     text: TextIndex,
     published: Published,
+    text_lost: bool,
     /// Batches of segments that are still being filled.
     waiting: HashMap<SegmentKey, Vec<Batch>>,
     ready: Vec<Batch>,
@@ -50,10 +51,11 @@ pub(crate) struct NextIds {
 }
 
 impl Committer {
-    pub(crate) fn new(store: Store, text: TextIndex, published: Published) -> Self {
+    pub(crate) fn new(store: Store, opened: recovery::Opened) -> Self {
+        let recovery::Opened { text, published, text_lost } = opened;
         let result = Committed { generation: published.generation, ..Committed::default() };
         let (waiting, ready, segments) = (HashMap::new(), Vec::new(), Vec::new());
-        Committer { store, text, published, waiting, ready, segments, result }
+        Committer { store, text, published, text_lost, waiting, ready, segments, result }
     }
 
     /// Takes a batch: to be published with its segment, or as soon as something is.
@@ -74,7 +76,7 @@ impl Committer {
     pub(crate) fn publish(&mut self, ids: NextIds, complete: bool) -> Result<(), StoreError> {
         let batches = std::mem::take(&mut self.ready);
         let segments = std::mem::take(&mut self.segments);
-        if batches.is_empty() && self.published.generation > 0 {
+        if batches.is_empty() && self.published.generation > 0 && !self.text_lost {
             if complete && !self.published.complete {
                 self.store.mark_complete()?;
                 self.published.complete = true;
@@ -97,6 +99,7 @@ impl Committer {
         let applied = self.store.publish_intent(&next, &batches, &meta)?;
         self.text.forget_old_files();
         self.published = next;
+        self.text_lost = false;
         self.result.generation = generation;
         self.result.removed += applied.removed;
         self.result.publications += 1;

@@ -6,9 +6,17 @@ use crate::store::{Store, StoreReader};
 use crate::text::index::{TextIndex, committed_generation, missing_segment_file};
 use std::path::Path;
 
+/// The stores, ready to be written.
+pub(crate) struct Opened {
+    pub(crate) text: TextIndex,
+    pub(crate) published: Published,
+    /// The published generation has no text index any more: one has to be published even if no file is left.
+    pub(crate) text_lost: bool,
+}
+
 /// Opens the stores for writing: completes a publication whose text was committed, drops one whose text was not, and
 /// deletes files that belong to no generation.
-pub(crate) fn open_for_writing(store: &Store, text_dir: &Path) -> Result<(TextIndex, Published), StoreError> {
+pub(crate) fn open_for_writing(store: &Store, text_dir: &Path) -> Result<Opened, StoreError> {
     if let Some((intent, len)) = store.pending()? {
         match committed_generation(text_dir) {
             Some((generation, meta)) if generation == intent.generation => {
@@ -31,6 +39,7 @@ pub(crate) fn open_for_writing(store: &Store, text_dir: &Path) -> Result<(TextIn
         published = StoreReader::begin(store)?.published()?;
         meta = None;
     }
+    let text_lost = meta.is_none() && published.generation > 0;
     let text = TextIndex::open(text_dir, meta.as_deref())?;
-    Ok((text, published))
+    Ok(Opened { text, published, text_lost })
 }

@@ -40,6 +40,7 @@ pub(super) fn load(layout: &Layout, config: &RulesConfig) -> Result<BaseRules, O
         }
     }
     for path in &config.extra_files {
+        let path = &layout.root.join(path);
         let read = std::fs::read(path).map_err(|error| OpenError::Setting {
             setting: "ignore-file",
             detail: format!("{}: {error}", path.display()),

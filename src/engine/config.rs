@@ -33,8 +33,7 @@ pub struct RulesConfig {
     /// The file of git's `core.excludesFile`, which counts where `.gitignore` does. The library does not look for it by
     /// itself. Default: none.
     pub global_file: Option<PathBuf>,
-    /// Further files of rules, above those in the tree; their patterns are relative to the root. A path that is not
-    /// absolute is one below the working directory.
+    /// Further files of rules, relative to the root or absolute, above those in the tree.
     pub extra_files: Vec<PathBuf>,
     /// Further rules, above all others; `!` lifts a rule.
     pub patterns: Vec<String>,

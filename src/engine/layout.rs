@@ -1,12 +1,15 @@
 //! The root, the index directory and what lies where in it.
 
-use crate::error::{OpenError, StoreError};
+use crate::error::{OpenError, RunError, StoreError};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// Name of the index directory in the root, unless another place is given.
 pub(super) const INDEX_DIR: &str = ".leindex-engine";
+/// A disk with less free space than this, when a write has failed, is what made it fail.
+#[cfg(unix)]
+const FULL_BYTES: u64 = 1 << 20;
 /// <https://bford.info/cachedir/>: backup programs pass over directories that carry this file.
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This directory holds a search index made by leindex-engine. It can be deleted at any time.\n";
@@ -33,11 +36,7 @@ impl Layout {
             }
             None => absolute.join(INDEX_DIR),
         };
-        // Resolved as far as it exists, so that an index inside of the tree is known to be inside.
-        let index_dir = match (index_dir.parent().map(Path::canonicalize), index_dir.file_name()) {
-            (Some(Ok(parent)), Some(name)) => parent.join(name),
-            _ => index_dir,
-        };
+        let index_dir = resolved(&index_dir);
         Ok(Layout { root: absolute, index_dir })
     }
 
@@ -104,6 +103,32 @@ impl Layout {
         Ok(())
     }
 
+    /// The failure of a run. A disk that is full shows in many ways (a short write is an I/O error to LMDB), so the disk is
+    /// asked.
+    pub(super) fn run_error(&self, error: StoreError) -> RunError {
+        let failure = error.into_run(&self.index_dir);
+        match failure {
+            RunError::Store { path, detail } if self.disk_is_full() => {
+                RunError::Store { path, detail: format!("No space left on device ({detail})") }
+            }
+            RunError::Text { path, detail } if self.disk_is_full() => {
+                RunError::Text { path, detail: format!("No space left on device ({detail})") }
+            }
+            other => other,
+        }
+    }
+
+    #[cfg(unix)]
+    fn disk_is_full(&self) -> bool {
+        let free = rustix::fs::statvfs(&self.index_dir).map(|stat| stat.f_bavail * stat.f_frsize);
+        free.is_ok_and(|free| free < FULL_BYTES)
+    }
+
+    #[cfg(not(unix))]
+    fn disk_is_full(&self) -> bool {
+        false
+    }
+
     /// The error of a metadata store that does not open.
     pub(super) fn store_error(&self, error: StoreError) -> OpenError {
         match error {
@@ -120,6 +145,17 @@ impl Layout {
             other => other.into_open(&self.index_dir),
         }
     }
+}
+
+/// The path with its links resolved as far as it exists, so that an index inside of the tree is known to be inside.
+fn resolved(path: &Path) -> PathBuf {
+    for ancestor in path.ancestors() {
+        if let Ok(real) = ancestor.canonicalize() {
+            let rest = path.strip_prefix(ancestor).unwrap_or(Path::new(""));
+            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
+        }
+    }
+    path.to_path_buf()
 }
 
 /// The bytes of a path, as the engine keeps them.

@@ -7,7 +7,16 @@ use std::io::{Read, Seek, Write};
 
 /// Held for the length of a run.
 #[derive(Debug)]
-pub(super) struct WriterLock(#[allow(dead_code, reason = "held for its Drop")] File);
+pub(super) struct WriterLock(File);
+
+impl Drop for WriterLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that is just being started has a copy of the descriptor for a moment.
+        if let Err(error) = self.0.unlock() {
+            tracing::debug!(%error, "the lock goes with the process");
+        }
+    }
+}
 
 /// Takes the lock, creating the index directory when it is not there.
 pub(super) fn acquire(layout: &Layout) -> Result<WriterLock, OpenError> {

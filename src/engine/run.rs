@@ -226,25 +226,25 @@ pub(super) fn start(engine: Engine, only: Option<Vec<PathBuf>>) -> Run {
 
 fn run(engine: &Engine, shared: &Shared, only: Option<Vec<PathBuf>>) -> Result<Report, RunError> {
     let layout = &engine.inner.layout;
-    let index_dir = &layout.index_dir;
     let config = &engine.inner.config;
     let selected = crate::io::select(config.backend)
         .map_err(|error| crate::error::OpenError::Setting { setting: "backend", detail: error.to_string() })?;
     let _lock = lock::acquire(layout)?;
     let store = engine.store()?;
-    let (text, published) =
-        recovery::open_for_writing(&store, &engine.text_dir()).map_err(|error| error.into_run(index_dir))?;
+    let opened =
+        recovery::open_for_writing(&store, &engine.text_dir()).map_err(|error| layout.run_error(error))?;
+    let published = opened.published;
     if let Err(error) = leindex_fallback::raise_open_file_limit() {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
-    let known = has_files(&store, shared).map_err(|error| error.into_run(index_dir))?;
+    let known = has_files(&store, shared).map_err(|error| layout.run_error(error))?;
     let (to_commit, from_shards) = crossbeam_channel::bounded(COMMIT_CHANNEL);
     let ids =
         Arc::new(Ids { next_file: AtomicU32::new(published.next_file), next_dir: AtomicU32::new(published.next_dir) });
     let plan = Plan { only, known, to_commit, ids: Arc::clone(&ids) };
-    let input = scan_input(engine, shared, &selected, &store, &text, plan)?;
+    let input = scan_input(engine, shared, &selected, &store, &opened.text, plan)?;
     let shards = input.shards;
-    let committer = Committer::new(store, text, published);
+    let committer = Committer::new(store, opened);
     let whole = input.only.is_none();
     let (scanned, committed) = std::thread::scope(|scope| {
         let commit = scope.spawn(|| commit_loop(committer, &from_shards, &ids, shared, whole));
@@ -252,12 +252,12 @@ fn run(engine: &Engine, shared: &Shared, only: Option<Vec<PathBuf>>) -> Result<R
         (scanned, commit.join())
     });
     let committed = match committed {
-        Ok(committed) => committed.map_err(|error| error.into_run(index_dir)),
+        Ok(committed) => committed.map_err(|error| layout.run_error(error)),
         Err(payload) => Err(RunError::Panicked { detail: panic_message(&*payload) }),
     };
     let scanned = scanned.map_err(|error| match error {
         PoolError::Io(source) => RunError::Root { path: layout.root.clone(), source },
-        PoolError::Store(error) => error.into_run(index_dir),
+        PoolError::Store(error) => layout.run_error(error),
         PoolError::Panicked(detail) => RunError::Panicked { detail },
     });
     // When both failed, the commit's error is the cause: it is what made the workers stop.

@@ -3,10 +3,11 @@
 use super::{Engine, Snapshot};
 use crate::error::{QueryError, StoreError};
 use crate::record::{Flags, ROOT};
-use crate::store::StoreReader;
+use crate::store::{Store, StoreReader};
 use crate::store::schema::Entry;
-use crate::text::index::TextReader;
+use crate::text::index::{TextReader, damaged_files};
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use tantivy::DocSet;
 
 /// Problems that are described; all of them are counted.
@@ -43,16 +44,29 @@ impl Verification {
 }
 
 pub(super) fn verify(engine: &Engine) -> Result<Verification, QueryError> {
+    let store = engine.existing_store()?;
+    let mut found = Verification::default();
+    match damaged(engine, &store) {
+        Ok(files) => {
+            for file in files {
+                found.problem(format!("{}: checksum does not match, or the file is missing", file.display()));
+            }
+        }
+        Err(error) => found.problem(error.to_string()),
+    }
+    // Nothing that is damaged is opened: what it holds is anyone's guess.
+    if !found.is_sound() {
+        return Ok(found);
+    }
     let snapshot = match Snapshot::open(engine) {
         Ok(snapshot) => snapshot,
         Err(QueryError::Open(crate::error::OpenError::Damaged { detail, .. })) => {
-            let mut found = Verification::default();
             found.problem(detail);
             return Ok(found);
         }
         Err(error) => return Err(error),
     };
-    let mut found = Verification { generation: snapshot.generation(), ..Verification::default() };
+    found.generation = snapshot.generation();
     let checked = snapshot.searcher().with_reader(|reader| {
         let indexed = check_records(reader, &mut found)?;
         check_text(snapshot.searcher().text(), &indexed, &mut found)
@@ -61,6 +75,12 @@ pub(super) fn verify(engine: &Engine) -> Result<Verification, QueryError> {
         found.problem(error.to_string());
     }
     Ok(found)
+}
+
+/// Files of the text index that do not match their checksum, or are missing.
+fn damaged(engine: &Engine, store: &Store) -> Result<Vec<PathBuf>, StoreError> {
+    let meta = StoreReader::begin(store)?.text_meta()?.ok_or_else(|| StoreError::Damaged("list of segments".into()))?;
+    damaged_files(&engine.text_dir(), meta)
 }
 
 /// Reads every record: checksums, ids used twice, directories without a parent. Returns the files that have a document,
@@ -100,15 +120,8 @@ fn check_records(reader: &StoreReader, found: &mut Verification) -> Result<HashM
     Ok(indexed)
 }
 
-/// Checks every file of the text index against its checksum, and that its live documents are exactly the files that have
-/// one.
+/// Checks that the live documents of the text index are exactly the files that have one.
 fn check_text(text: &TextReader, indexed: &HashMap<u32, u32>, found: &mut Verification) -> Result<(), StoreError> {
-    for file in text.damaged_files()? {
-        found.problem(format!("{}: checksum does not match, or the file is missing", file.display()));
-    }
-    if !found.is_sound() {
-        return Ok(());
-    }
     let mut missing = indexed.clone();
     for segment in text.searcher.segment_readers() {
         let ids = segment.fast_fields().u64("id")?;

@@ -254,6 +254,7 @@ impl<'r> Scanner<'r> {
         let path = job.path.strip_suffix(b"/").unwrap_or(&job.path).to_vec();
         let gone = error.kind() == io::ErrorKind::NotFound;
         let reason = if gone { "vanished while indexing".into() } else { error.to_string() };
+        counters::add(&self.counters.seen, 1);
         self.context.skip(self.counters, Skip { path, op, reason, failure: !gone });
     }
 
@@ -325,10 +326,9 @@ impl<'r> Scanner<'r> {
         self.finish(sink);
         let path = [&self.context.rule_prefix[..], &job.path].concat();
         let place = RulePlace { path: &path, git, case: options.case };
-        let (context, counters) = (self.context, self.counters);
+        // The file is skipped and counted when its own turn comes, for the same reason.
         let mut failed = |name: &[u8], reason: String| {
-            let path = [&job.path[..], name].concat();
-            context.skip(counters, Skip { path, op: "read rules", reason, failure: true });
+            tracing::warn!(path = %[&job.path[..], name].concat().escape_ascii(), reason, "rules not read");
         };
         rules_of(&mut *self.io, dir, listing, &job.rules, &place, &mut failed)
     }
@@ -368,6 +368,7 @@ impl<'r> Scanner<'r> {
             _ => return false,
         };
         let failure = matches!(kind, Kind::File | Kind::Dir);
+        counters::add(&self.counters.seen, u64::from(is_dir));
         let path = [&job.path[..], name].concat();
         self.context.skip(self.counters, Skip { path, op: "list", reason: reason.into(), failure });
         false

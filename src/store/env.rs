@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// The smallest map that is tried when address space is limited.
 const MAP_BYTES_MIN: usize = 64 << 20;
+/// A header, and a cache line for each reader.
+const LOCK_FILE_BYTES: usize = (READERS_MAX as usize + 4) * 64;
 /// How long growing the map waits for the readers of this process.
 const RESIZE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -81,6 +83,7 @@ impl Store {
         {
             return Err(error.into());
         }
+        reserve_lock_file(path)?;
         let (env, read_only) = match open_env(path, bytes, EnvFlags::empty()) {
             Err(StoreError::Lmdb(heed::Error::Io(error))) if is_read_only(&error) => {
                 // Without the lock file nothing keeps a writer from reusing pages under us; but a writer would need to
@@ -166,6 +169,24 @@ impl Store {
         // the one writer (`commit`) is the caller and has ended its transaction. Test: `grows_when_full`.
         unsafe { self.env.resize(bytes)? };
         Ok(())
+    }
+}
+
+/// LMDB maps its table of readers from a file that it only makes long, without writing it: on a full disk, the first touch
+/// of such a page would end the process with SIGBUS. So the file is written out before LMDB sees it.
+fn reserve_lock_file(path: &Path) -> Result<(), StoreError> {
+    let file = path.join("lock.mdb");
+    if file.exists() {
+        return Ok(());
+    }
+    match std::fs::write(&file, vec![0u8; LOCK_FILE_BYTES]) {
+        Err(error) if is_read_only(&error) => Ok(()),
+        Err(error) => {
+            // Half of it would be worse than none.
+            let _ = std::fs::remove_file(&file);
+            Err(error.into())
+        }
+        Ok(()) => Ok(()),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::error::StoreError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use tantivy::index::{IndexMeta, SegmentId, SegmentMeta};
+use tantivy::index::{SegmentId, SegmentMeta};
 use tantivy::indexer::NoMergePolicy;
 use tantivy::{Directory, Index, IndexWriter, ReloadPolicy, Searcher, TantivyDocument};
 
@@ -168,35 +168,47 @@ fn merge_candidates(metas: &[SegmentMeta], most: usize) -> Vec<SegmentId> {
 pub(crate) struct TextReader {
     pub(crate) searcher: Searcher,
     pub(crate) fields: Fields,
-    index: Index,
 }
 
 impl TextReader {
     /// Opens the generation whose `meta.json` is `published`.
     pub(crate) fn open(path: &Path, published: Vec<u8>) -> Result<Self, StoreError> {
-        let directory = GenerationDirectory::for_reading(path, published).map_err(tantivy::TantivyError::from)?;
-        let index = Index::open(directory)?;
-        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
-        let reader: tantivy::IndexReader = reader;
-        let (_, fields) = schema();
-        Ok(TextReader { searcher: reader.searcher(), fields, index })
+        unpanicked(|| {
+            let directory = GenerationDirectory::for_reading(path, published).map_err(tantivy::TantivyError::from)?;
+            let index = Index::open(directory)?;
+            let reader: tantivy::IndexReader =
+                index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
+            let (_, fields) = schema();
+            Ok(TextReader { searcher: reader.searcher(), fields })
+        })
     }
+}
 
-    /// Files of the generation whose checksum is wrong, or that are missing.
-    pub(crate) fn damaged_files(&self) -> Result<Vec<PathBuf>, StoreError> {
-        let metas: IndexMeta = self.index.load_metas()?;
-        let mut damaged = Vec::new();
-        for file in metas.list_segment_files() {
-            // Components that a segment does not have (deletes, positions) are listed all the same.
-            match self.index.directory().validate_checksum(&file) {
-                Ok(true) => {}
-                Err(tantivy::directory::error::OpenReadError::FileDoesNotExist(_)) if is_optional(&file) => {}
-                Ok(false) | Err(_) => damaged.push(file),
-            }
+/// Opens a generation. tantivy trusts the bytes of a segment and may panic on damaged ones; that is an error like any other.
+fn unpanicked<T>(open: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(open))
+        .unwrap_or_else(|_| Err(StoreError::Damaged("a segment of the text index".into())))
+}
+
+/// Files of the generation whose `meta.json` is `published` that are missing, or whose checksum is wrong. Opens none of
+/// them as a segment.
+pub(crate) fn damaged_files(path: &Path, published: Vec<u8>) -> Result<Vec<PathBuf>, StoreError> {
+    let directory = GenerationDirectory::for_reading(path, published).map_err(tantivy::TantivyError::from)?;
+    let index = Index::open(directory)?;
+    let mut damaged = Vec::new();
+    for file in index.load_metas()?.list_segment_files() {
+        // Components that a segment does not have (deletes, temporary ones) are listed all the same.
+        let check = || match index.directory().validate_checksum(&file) {
+            Ok(sound) => Ok(sound),
+            Err(tantivy::directory::error::OpenReadError::FileDoesNotExist(_)) => Ok(is_optional(&file)),
+            Err(error) => Err(error.into()),
+        };
+        if !unpanicked(check).unwrap_or(false) {
+            damaged.push(file);
         }
-        damaged.sort();
-        Ok(damaged)
     }
+    damaged.sort();
+    Ok(damaged)
 }
 
 fn is_optional(file: &Path) -> bool {

@@ -11,6 +11,7 @@ use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
@@ -346,10 +347,20 @@ impl Vocabulary {
     }
 }
 
+/// Sets a flag when it goes out of scope: a test that fails must not leave other threads running for ever.
+#[derive(Debug)]
+pub struct SetOnDrop<'f>(pub &'f AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 /// This very test program again, to run the one test `name` in a process of its own, told by `variable` that it is the
 /// child.
 pub fn child(name: &str, variable: &str, value: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(variable, value);
+    command.args([name, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"]).env(variable, value);
     command
 }

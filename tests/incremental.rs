@@ -1,0 +1,428 @@
+//! Updates against rebuilds: whatever is done to a tree between two runs, the updated index equals one that is built from
+//! nothing, in its files and in its answers.
+//!
+//! 100 random histories by default; `PROPTEST_CASES=5000` for more, `PROPTEST_RNG_SEED=7` for other ones (the seed in use
+//! is printed). The edits follow the runs without a pause, so that many a file is modified within the same tick of the
+//! file system's clock in which it was read.
+
+// The seed and what was covered belong to the test's output.
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
+mod support;
+
+use leindex_engine::{EngineBuilder, Query};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestRunner};
+use std::cell::Cell;
+use std::fs::{self, File, FileTimes};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use support::{Place, Random, Vocabulary};
+
+const CASES: u32 = 100;
+const QUERIES: usize = 30;
+/// Few names, so that files and directories often take the place of each other.
+const NAMES: [&str; 5] = ["a", "b", "c.rs", "x.log", "é"];
+const DEPTH: usize = 3;
+/// The size limit in these tests: some files exceed it.
+const FILE_BYTES_MAX: u64 = 400;
+
+/// Rules of which one tells another to keep what the first ignores.
+const RULES: [&str; 8] =
+    ["*.log\n", "/a\n", "a/\n!a/c.rs\n", "*\n!*.rs\n!*/\n", "b/**/c.rs\n", "!x.log\n", "é\n", "# nothing\n"];
+
+/// One change of the tree. The numbers say which paths and what content; what does not apply is no change.
+#[derive(Clone, Copy, Debug)]
+struct Edit {
+    kind: Kind,
+    path: usize,
+    other: usize,
+    seed: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Write,
+    Append,
+    Truncate,
+    /// New content of the same length.
+    Overwrite,
+    /// The same, with the modification time put back: only the change time tells.
+    OverwriteQuietly,
+    Rename,
+    Delete,
+    FileToDir,
+    DirToFile,
+    Ignore,
+    LiftIgnore,
+    Touch,
+}
+
+const KINDS: [Kind; 18] = [
+    Kind::Write,
+    Kind::Write,
+    Kind::Write,
+    Kind::Write,
+    Kind::Append,
+    Kind::Truncate,
+    Kind::Overwrite,
+    Kind::OverwriteQuietly,
+    Kind::Rename,
+    Kind::Rename,
+    Kind::Rename,
+    Kind::Delete,
+    Kind::Delete,
+    Kind::FileToDir,
+    Kind::DirToFile,
+    Kind::Ignore,
+    Kind::LiftIgnore,
+    Kind::Touch,
+];
+
+/// What happens before one run.
+#[derive(Clone, Debug)]
+struct Round {
+    edits: Vec<Edit>,
+    /// The run is told which paths have changed, instead of going over the whole tree.
+    told: bool,
+}
+
+fn any_edit() -> impl Strategy<Value = Edit> {
+    let kind = prop::sample::select(&KINDS[..]);
+    (kind, any::<usize>(), any::<usize>(), any::<u64>()).prop_map(|(kind, path, other, seed)| Edit {
+        kind,
+        path,
+        other,
+        seed,
+    })
+}
+
+/// The edits before the first run, what comes after it, and whether no file is racy in the first run.
+fn any_history() -> impl Strategy<Value = (Vec<Edit>, Vec<Round>, bool)> {
+    let round =
+        (prop::collection::vec(any_edit(), 1..8), any::<bool>()).prop_map(|(edits, told)| Round { edits, told });
+    (prop::collection::vec(any_edit(), 10..30), prop::collection::vec(round, 1..5), any::<bool>())
+}
+
+/// The path of a number, relative to the root.
+fn path_of(mut number: usize) -> PathBuf {
+    let mut path = PathBuf::new();
+    for _ in 0..1 + number % DEPTH {
+        number /= DEPTH;
+        path.push(NAMES[number % NAMES.len()]);
+        number /= NAMES.len();
+    }
+    path
+}
+
+fn content(vocabulary: &Vocabulary, seed: u64) -> Vec<u8> {
+    let mut random = Random(seed);
+    let words = 1 + random.below(20);
+    let mut content = vocabulary.text(&mut random, words).into_bytes();
+    match seed % 16 {
+        0 => content.push(0),
+        1 => content.extend("Größe: é\n".chars().map(|c| c as u8)),
+        2 => content.extend_from_slice("Größe: é\n".as_bytes()),
+        3 => content.resize(FILE_BYTES_MAX as usize + 1, b'z'),
+        4 => content.clear(),
+        _ => {}
+    }
+    content
+}
+
+/// Makes edits in a tree, and notes which paths they have changed.
+struct Editor<'v> {
+    root: PathBuf,
+    vocabulary: &'v Vocabulary,
+    changed: Vec<PathBuf>,
+}
+
+impl Editor<'_> {
+    /// Does the edit if it can be done.
+    fn apply(&mut self, edit: &Edit) {
+        let relative = path_of(edit.path);
+        let path = self.root.join(&relative);
+        let is_file = path.is_file();
+        match edit.kind {
+            Kind::Write => self.write(&relative, &content(self.vocabulary, edit.seed)),
+            Kind::Append if is_file => {
+                let longer = [fs::read(&path).unwrap(), content(self.vocabulary, edit.seed)].concat();
+                self.write(&relative, &longer);
+            }
+            Kind::Truncate if is_file => {
+                let file = File::options().write(true).open(&path).unwrap();
+                file.set_len(edit.seed % (1 + file.metadata().unwrap().len())).unwrap();
+                self.changed.push(relative);
+            }
+            Kind::Overwrite if is_file => self.overwrite(&relative, edit.seed),
+            Kind::OverwriteQuietly if is_file => {
+                let modified = fs::metadata(&path).unwrap().modified().unwrap();
+                self.overwrite(&relative, edit.seed);
+                set_modified(&path, modified);
+            }
+            Kind::Rename => self.rename(&relative, &path_of(edit.other)),
+            Kind::Delete => self.delete(&relative),
+            Kind::FileToDir if is_file => {
+                self.delete(&relative);
+                self.write(&relative.join(NAMES[edit.other % NAMES.len()]), &content(self.vocabulary, edit.seed));
+                self.changed.push(relative);
+            }
+            Kind::DirToFile if path.is_dir() => {
+                self.delete(&relative);
+                self.write(&relative, &content(self.vocabulary, edit.seed));
+            }
+            Kind::Ignore => self.ignore(&relative, Some(RULES[edit.other % RULES.len()])),
+            Kind::LiftIgnore => self.ignore(&relative, None),
+            Kind::Touch if is_file => {
+                set_modified(&path, SystemTime::now() - Duration::from_secs(edit.seed % 100));
+                self.changed.push(relative);
+            }
+            _ => {}
+        }
+    }
+
+    fn write(&mut self, relative: &Path, content: &[u8]) {
+        let path = self.root.join(relative);
+        // A file may be in the way of a directory, or a directory in the way of the file.
+        if fs::create_dir_all(path.parent().unwrap()).is_ok() && fs::write(&path, content).is_ok() {
+            self.changed.push(relative.to_path_buf());
+        }
+    }
+
+    fn overwrite(&mut self, relative: &Path, seed: u64) {
+        let before = fs::read(self.root.join(relative)).unwrap();
+        let mut after = content(self.vocabulary, seed);
+        after.resize(before.len(), b'o');
+        self.write(relative, &after);
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) {
+        if fs::rename(self.root.join(from), self.root.join(to)).is_ok() {
+            self.changed.extend([from.to_path_buf(), to.to_path_buf()]);
+        }
+    }
+
+    fn delete(&mut self, relative: &Path) {
+        let path = self.root.join(relative);
+        if fs::remove_file(&path).is_ok() || fs::remove_dir_all(&path).is_ok() {
+            self.changed.push(relative.to_path_buf());
+        }
+    }
+
+    /// Writes or removes the rules of the directory that holds `relative`: everything below it may have changed.
+    fn ignore(&mut self, relative: &Path, rules: Option<&str>) {
+        let dir = relative.parent().unwrap();
+        let path = self.root.join(dir).join(".gitignore");
+        let done = match rules {
+            Some(rules) => fs::write(path, rules),
+            None => fs::remove_file(path),
+        };
+        if done.is_ok() {
+            match dir.as_os_str().is_empty() {
+                true => self.changed.extend(NAMES.iter().chain(&[".gitignore"]).map(PathBuf::from)),
+                false => self.changed.push(dir.to_path_buf()),
+            }
+        }
+    }
+}
+
+fn set_modified(path: &Path, time: SystemTime) {
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_times(FileTimes::new().set_modified(time)).unwrap();
+}
+
+fn settings(builder: EngineBuilder) -> EngineBuilder {
+    builder.file_bytes_max(FILE_BYTES_MAX)
+}
+
+/// A runner with a fixed seed, unless the environment gives one, and `cases` cases, unless the environment says how many.
+fn runner(cases: u32) -> TestRunner {
+    let mut config = Config { failure_persistence: None, max_shrink_iters: 400, ..Config::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = cases;
+    }
+    if config.rng_seed == RngSeed::Random {
+        config.rng_seed = RngSeed::Fixed(20_260_102);
+    }
+    println!("{} cases, seed {:?}", config.cases, config.rng_seed);
+    TestRunner::new(config)
+}
+
+/// What happened in all histories together, so that the test cannot become vacuous unnoticed.
+#[derive(Default)]
+struct Tally {
+    changed: Cell<usize>,
+    hits: Cell<usize>,
+    ignored: Cell<u64>,
+    unchanged: Cell<u64>,
+    told: Cell<usize>,
+}
+
+fn count<T: Copy + std::ops::Add<Output = T>>(cell: &Cell<T>, more: T) {
+    cell.set(cell.get() + more);
+}
+
+fn check(first: &[Edit], rounds: &[Round], settled: bool, vocabulary: &Vocabulary, queries: &[Query], tally: &Tally) {
+    let place = Place::new();
+    fs::create_dir(place.root().join(".git")).unwrap();
+    let engine = place.engine_with(settings);
+    let mut editor = Editor { root: place.root(), vocabulary, changed: Vec::new() };
+    first.iter().for_each(|edit| editor.apply(edit));
+    if settled {
+        support::settle(&place.root());
+    }
+    support::run(&engine);
+    for (number, round) in rounds.iter().enumerate() {
+        editor.changed.clear();
+        round.edits.iter().for_each(|edit| editor.apply(edit));
+        let run = if round.told { engine.update(&editor.changed) } else { engine.index() };
+        let report = run.wait().unwrap();
+        support::assert_partition(&report);
+        count(&tally.changed, editor.changed.len());
+        count(&tally.told, usize::from(round.told));
+        count(&tally.ignored, report.files.ignored);
+        count(&tally.unchanged, report.files.unchanged);
+        let fresh = support::fresh_with(&place.root(), settings);
+        let how = if round.told { "update" } else { "index" };
+        let context = format!("round {number}, {how}, changed {:?}", editor.changed);
+        count(&tally.hits, support::assert_same(&engine, &fresh.engine, queries, &context));
+    }
+}
+
+#[test]
+fn an_updated_index_equals_one_built_from_nothing() {
+    let vocabulary = Vocabulary::new(60);
+    let queries = vocabulary.queries(&mut Random(5), QUERIES);
+    let tally = Tally::default();
+    let result = runner(CASES).run(&any_history(), |(first, rounds, settled)| {
+        check(&first, &rounds, settled, &vocabulary, &queries, &tally);
+        Ok(())
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
+    let Tally { changed, hits, ignored, unchanged, told } = &tally;
+    println!(
+        "{} paths changed, {} runs were told, {} hits, {} ignored, {} unchanged",
+        changed.get(),
+        told.get(),
+        hits.get(),
+        ignored.get(),
+        unchanged.get()
+    );
+    assert!(changed.get() > 100 && hits.get() > 1000 && ignored.get() > 10 && unchanged.get() > 100 && told.get() > 10);
+}
+
+/// A tree of some directories and 200 files, none of them racy.
+fn settled_tree() -> Place {
+    let place = Place::new();
+    let (vocabulary, mut random) = (Vocabulary::new(300), Random(3));
+    fs::create_dir(place.root().join(".git")).unwrap();
+    place.write(".gitignore", "*.log\n");
+    for n in 0..200 {
+        let extension = if n % 20 == 0 { "log" } else { "c" };
+        place.write(format!("d{}/e{}/f{n}.{extension}", n % 5, n % 3), vocabulary.text(&mut random, 30));
+    }
+    place.write("binary", b"a\0b");
+    place.write("large", vec![b'x'; 1000]);
+    support::settle(&place.root());
+    place
+}
+
+#[test]
+fn a_run_without_changes_reads_nothing() {
+    let place = settled_tree();
+    let settings = |builder: EngineBuilder| builder.file_bytes_max(900);
+    // Every second time with the index opened anew.
+    let mut engine = place.engine_with(settings);
+    let first = support::run(&engine);
+    let accepted = first.files.indexed + first.files.binary + first.files.too_large;
+    assert_eq!((accepted, first.files.binary, first.files.too_large, first.files.ignored), (193, 1, 1, 10));
+    assert_eq!((first.files.reads, first.files.stat_calls, first.files.hashes), (192, 193, 0));
+    assert!(first.publications > 0);
+    for round in 0..4 {
+        if round % 2 == 1 {
+            drop(engine);
+            engine = place.engine_with(settings);
+        }
+        let report = support::run(&engine);
+        assert_eq!(report.files.unchanged, accepted, "{report:#?}");
+        assert_eq!(report.files.stat_calls, accepted, "one stat a file: {report:#?}");
+        assert_eq!((report.files.reads, report.files.hashes, report.files.bytes_read), (0, 0, 0), "{report:#?}");
+        assert_eq!((report.publications, report.generation), (0, first.generation), "{report:#?}");
+        assert_eq!(report.files.removed, 0);
+    }
+}
+
+#[test]
+fn a_run_reads_what_has_changed_and_nothing_else() {
+    let place = settled_tree();
+    let engine = place.engine();
+    support::run(&engine);
+    let at = |n: usize| place.root().join(format!("d{}/e{}/f{n}.c", n % 5, n % 3));
+    fs::write(at(1), "replaced").unwrap();
+    fs::remove_file(at(2)).unwrap();
+    fs::rename(at(3), at(3).with_file_name("renamed.c")).unwrap();
+    place.write("d9/new.c", "new");
+    support::settle(&place.root().join("d9"));
+    set_modified(&at(1), SystemTime::now() - Duration::from_secs(5));
+    let report = support::run(&engine);
+    assert_eq!((report.files.indexed, report.files.reads, report.files.removed), (3, 3, 2), "{report:#?}");
+    assert_eq!(report.publications, 1);
+    support::assert_as_fresh(&engine, &[Query::text("replaced"), Query::text("new")], "three changes");
+}
+
+#[test]
+fn a_racy_file_is_read_once_more() {
+    let place = settled_tree();
+    let engine = place.engine();
+    support::run(&engine);
+    // A time that has not come yet is as close to the time of the read as any.
+    let racy = place.root().join("d0/e0/racy.c");
+    fs::write(&racy, "first").unwrap();
+    set_modified(&racy, SystemTime::now() + Duration::from_secs(3600));
+    for round in 0..3 {
+        let report = support::run(&engine);
+        assert_eq!(report.files.reads, 1, "round {round}: {report:#?}");
+    }
+    set_modified(&racy, SystemTime::now() - Duration::from_secs(3600));
+    assert_eq!(support::run(&engine).files.reads, 1);
+    assert_eq!(support::run(&engine).files.reads, 0);
+}
+
+#[test]
+fn an_update_looks_at_nothing_but_the_paths_it_is_told() {
+    let place = settled_tree();
+    let engine = place.engine();
+    let all = support::run(&engine).files.stat_calls;
+    let paths = [PathBuf::from("d1"), engine.root().join("d2/e2"), PathBuf::from("nowhere/x"), "/outside".into()];
+    let report = engine.update(&paths).wait().unwrap();
+    assert!(report.files.unchanged > 0 && report.files.stat_calls < all / 2, "{report:#?}");
+    assert_eq!((report.files.reads, report.publications), (0, 0));
+    let nothing = engine.update::<PathBuf>(&[]).wait().unwrap();
+    assert_eq!((nothing.files.seen, nothing.publications), (0, 0));
+}
+
+/// The ways in which a caller may write a path that has changed.
+#[test]
+fn an_update_understands_paths_however_they_are_written() {
+    type Write = fn(&Path, &str) -> PathBuf;
+    let ways: [(&str, Write); 7] = [
+        ("relative", |_, path| path.into()),
+        ("absolute", |root, path| root.join(path)),
+        ("with a dot", |_, path| Path::new(".").join(path)),
+        ("absolute with a dot", |root, path| root.join(".").join(path)),
+        ("with a slash too many", |_, path| path.replace('/', "//").into()),
+        ("the directory, with a slash", |_, path| format!("{}/", Path::new(path).parent().unwrap().display()).into()),
+        ("the root", |root, _| root.to_path_buf()),
+    ];
+    for (way, write) in ways {
+        let place = settled_tree();
+        let engine = place.engine();
+        support::run(&engine);
+        place.write("d1/e1/new.c", "brandnew");
+        let path = write(engine.root(), "d1/e1/new.c");
+        let report = engine.update(&[&path]).wait().unwrap();
+        assert_eq!(report.files.indexed, 1, "{way}: {}", path.display());
+        let found = support::assert_as_fresh(&engine, &[Query::text("brandnew")], way);
+        assert_eq!(found, 1);
+    }
+}
