@@ -23,7 +23,8 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The index directory cannot be created or written.
-    #[error("{}: cannot write the index: {source}: choose another place with --index-dir", path.display())]
+    #[error("{}: cannot write the index: {source}: {}choose another place with --index-dir", path.display(),
+        if source.kind() == io::ErrorKind::StorageFull { "free some space, or " } else { "" })]
     IndexDir {
         /// The index directory.
         path: PathBuf,

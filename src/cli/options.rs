@@ -135,7 +135,11 @@ impl Options {
             case_sensitive: !git.ignore_case,
             global_file: git.excludes_file,
             // The library takes paths from the root; on a command line they are from the working directory.
-            extra_files: self.ignore_file.iter().map(|file| std::path::absolute(file).unwrap_or(file.clone())).collect(),
+            extra_files: self
+                .ignore_file
+                .iter()
+                .map(|file| std::path::absolute(file).unwrap_or(file.clone()))
+                .collect(),
             patterns: self.exclude.clone(),
         }
     }

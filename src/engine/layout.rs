@@ -139,6 +139,10 @@ impl Layout {
                     self.index_dir.display()
                 ),
             },
+            other if self.disk_is_full() => {
+                let source = io::Error::new(io::ErrorKind::StorageFull, format!("No space left on device ({other})"));
+                OpenError::IndexDir { path: self.index_dir.clone(), source }
+            }
             StoreError::Lmdb(heed::Error::Io(source)) | StoreError::Io(source) => {
                 OpenError::IndexDir { path: self.index_dir.clone(), source }
             }

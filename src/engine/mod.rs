@@ -170,8 +170,8 @@ impl Engine {
             return Err(no_index());
         }
         let store = self.store()?;
-        let reader = StoreReader::begin(&store).map_err(|error| error.into_open(&layout.index_dir))?;
-        let published = reader.published().map_err(|error| error.into_open(&layout.index_dir))?;
+        let reader = StoreReader::begin(&store).map_err(|error| layout.store_error(error))?;
+        let published = reader.published().map_err(|error| layout.store_error(error))?;
         if published.generation == 0 { Err(no_index()) } else { Ok(store) }
     }
 
@@ -194,8 +194,8 @@ impl Engine {
 }
 
 fn check_format(store: &Store, layout: &Layout) -> Result<(), OpenError> {
-    let reader = StoreReader::begin(store).map_err(|error| error.into_open(&layout.index_dir))?;
-    let format = reader.format().map_err(|error| error.into_open(&layout.index_dir))?;
+    let reader = StoreReader::begin(store).map_err(|error| layout.store_error(error))?;
+    let format = reader.format().map_err(|error| layout.store_error(error))?;
     drop(reader);
     match format {
         Some(crate::store::schema::FORMAT) => Ok(()),
@@ -206,6 +206,6 @@ fn check_format(store: &Store, layout: &Layout) -> Result<(), OpenError> {
         None if store.is_read_only() => {
             Err(OpenError::NoIndex { path: layout.index_dir.clone(), root: layout.root.clone() })
         }
-        None => store.write_format().map_err(|error| error.into_open(&layout.index_dir)),
+        None => store.write_format().map_err(|error| layout.store_error(error)),
     }
 }

@@ -231,8 +231,7 @@ fn run(engine: &Engine, shared: &Shared, only: Option<Vec<PathBuf>>) -> Result<R
         .map_err(|error| crate::error::OpenError::Setting { setting: "backend", detail: error.to_string() })?;
     let _lock = lock::acquire(layout)?;
     let store = engine.store()?;
-    let opened =
-        recovery::open_for_writing(&store, &engine.text_dir()).map_err(|error| layout.run_error(error))?;
+    let opened = recovery::open_for_writing(&store, &engine.text_dir()).map_err(|error| layout.run_error(error))?;
     let published = opened.published;
     if let Err(error) = leindex_fallback::raise_open_file_limit() {
         tracing::debug!(%error, "the limit of open files stays as it is");

@@ -3,8 +3,8 @@
 use super::{Engine, Snapshot};
 use crate::error::{QueryError, StoreError};
 use crate::record::{Flags, ROOT};
-use crate::store::{Store, StoreReader};
 use crate::store::schema::Entry;
+use crate::store::{Store, StoreReader};
 use crate::text::index::{TextReader, damaged_files};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;

@@ -176,8 +176,7 @@ impl TextReader {
         unpanicked(|| {
             let directory = GenerationDirectory::for_reading(path, published).map_err(tantivy::TantivyError::from)?;
             let index = Index::open(directory)?;
-            let reader: tantivy::IndexReader =
-                index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
+            let reader: tantivy::IndexReader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
             let (_, fields) = schema();
             Ok(TextReader { searcher: reader.searcher(), fields })
         })
