@@ -1,0 +1,144 @@
+//! Text search as a person expects it: spellings of an identifier find each other, the one that was typed comes first, and
+//! filters hold.
+
+use leindex_engine::{Engine, Query, SearchResult, Snapshot};
+use std::path::Path;
+
+/// A tree and its index.
+struct Indexed {
+    _tree: tempfile::TempDir,
+    snapshot: Snapshot,
+}
+
+fn indexed(files: &[(&str, &str)]) -> Indexed {
+    let tree = tempfile::tempdir().unwrap();
+    for (path, content) in files {
+        let path = tree.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    let engine = Engine::builder().open(tree.path()).unwrap();
+    let report = engine.index().wait().unwrap();
+    assert_eq!(report.files.indexed, files.len() as u64);
+    let snapshot = engine.snapshot().unwrap();
+    Indexed { _tree: tree, snapshot }
+}
+
+impl Indexed {
+    fn search(&self, query: &Query) -> SearchResult {
+        self.snapshot.search(query).unwrap()
+    }
+
+    /// Paths of the hits, in order.
+    #[track_caller]
+    fn check(&self, query: &Query, expect: &[&str]) {
+        let found = self.search(query);
+        let paths: Vec<&Path> = found.hits.iter().map(|hit| hit.path.as_path()).collect();
+        let expect: Vec<&Path> = expect.iter().map(Path::new).collect();
+        assert_eq!(paths, expect, "{query:?}: {:#?}", found.hits);
+    }
+
+    /// Paths of the hits, in any order.
+    #[track_caller]
+    fn check_set(&self, query: &Query, expect: &[&str]) {
+        let mut paths: Vec<_> = self.search(query).hits.into_iter().map(|hit| hit.path).collect();
+        paths.sort();
+        let expect: Vec<_> = expect.iter().map(std::path::PathBuf::from).collect();
+        assert_eq!(paths, expect, "{query:?}");
+    }
+}
+
+fn spellings() -> Indexed {
+    indexed(&[
+        ("camel.js", "function scheduleTimeout(delay) {}\n"),
+        ("snake.c", "long schedule_timeout(long timeout);\n"),
+        ("shout.h", "#define SCHEDULE_TIMEOUT 1\n"),
+        ("apart.txt", "a timeout of the schedule\n"),
+        ("neither.c", "int nothing;\n"),
+    ])
+}
+
+#[test]
+fn the_spelling_that_was_typed_comes_first_and_brings_the_others() {
+    let indexed = spellings();
+    for (typed, first) in
+        [("schedule_timeout", "snake.c"), ("scheduleTimeout", "camel.js"), ("SCHEDULE_TIMEOUT", "shout.h")]
+    {
+        let found = indexed.search(&Query::text(typed));
+        assert_eq!(found.hits[0].path, Path::new(first), "{typed}");
+        assert_eq!(found.hits[3].path, Path::new("apart.txt"), "the words alone come last: {typed}");
+    }
+    indexed.check_set(&Query::text("schedule_timeout"), &["apart.txt", "camel.js", "shout.h", "snake.c"]);
+    indexed.check_set(&Query::text("timeout"), &["apart.txt", "camel.js", "shout.h", "snake.c"]);
+    let hit = &indexed.search(&Query::text("schedule_timeout")).hits[0];
+    assert_eq!((hit.line, hit.column, &hit.text[..]), (1, 6, "long schedule_timeout(long timeout);"));
+}
+
+#[test]
+fn an_exact_identifier_is_found_below_many_files_that_only_hold_its_words() {
+    let mut files: Vec<(String, String)> = (0..600)
+        .map(|number| (format!("d{}/f{number}.txt", number % 20), "the state of a lock, lock state\n".repeat(9)))
+        .collect();
+    let padding = "other words on other lines\n".repeat(400);
+    files.push(("zz/defined.c".into(), format!("{padding}int lock_state;\n")));
+    let borrowed: Vec<(&str, &str)> = files.iter().map(|(path, content)| (&path[..], &content[..])).collect();
+    let indexed = indexed(&borrowed);
+    indexed.check(&Query::text("lock_state").limit(1), &["zz/defined.c"]);
+}
+
+#[test]
+fn prefixes_phrases_and_words_that_are_not_all_there() {
+    let indexed = spellings();
+    indexed.check_set(&Query::text("sched*"), &["apart.txt", "camel.js", "shout.h", "snake.c"]);
+    indexed.check(&Query::text("\"of the schedule\""), &["apart.txt"]);
+    indexed.check(&Query::text("\"the of schedule\""), &[]);
+    // No file holds both: those that hold one are better than nothing.
+    indexed.check_set(&Query::text("nothing delay"), &["camel.js", "neither.c"]);
+    indexed.check(&Query::text("absent"), &[]);
+    indexed.check(&Query::text(" -- "), &[]);
+}
+
+#[test]
+fn filters_hold_in_every_mode() {
+    let indexed = indexed(&[
+        ("a/one.rs", "needle\n"),
+        ("a/two.c", "needle\n"),
+        ("b/three.rs", "needle\nNEEDLE\n"),
+        ("b/test/four.rs", "needle\n"),
+    ]);
+    for query in [Query::text("needle"), Query::substring("needle"), Query::regex("ne+dle")] {
+        indexed.check_set(&query.clone().language("rust"), &["a/one.rs", "b/test/four.rs", "b/three.rs"]);
+        indexed.check_set(&query.clone().language("rs").language("C").path_glob("a/**"), &["a/one.rs", "a/two.c"]);
+        indexed.check_set(&query.clone().path_glob("*.rs").path_glob("!test/"), &["a/one.rs", "b/three.rs"]);
+        indexed.check_set(&query.clone().path_glob("!**/test/**"), &["a/one.rs", "a/two.c", "b/three.rs"]);
+        let limited = indexed.search(&query.limit(2));
+        assert_eq!((limited.hits.len(), limited.truncated), (2, true));
+    }
+    let lines = |query: Query| indexed.search(&query.path_glob("b/three.rs")).hits.len();
+    assert_eq!(lines(Query::substring("needle")), 1);
+    assert_eq!(lines(Query::substring("needle").case_insensitive(true)), 2);
+    assert_eq!(lines(Query::regex("^NEEDLE$")), 1);
+}
+
+/// Numbers have no frequencies in the index. tantivy's scorer of intersections panics when it is asked for them.
+#[test]
+fn words_and_numbers_can_be_combined() {
+    let files: Vec<(String, String)> =
+        (0..300).map(|number| (format!("f{number}"), format!("alpha beta 7 {number}\n"))).collect();
+    let borrowed: Vec<(&str, &str)> = files.iter().map(|(path, content)| (&path[..], &content[..])).collect();
+    let indexed = indexed(&borrowed);
+    indexed.check(&Query::text("alpha 123"), &["f123"]);
+    assert_eq!(indexed.search(&Query::text("alpha 7").limit(0)).hits.len(), 300);
+    assert_eq!(indexed.search(&Query::text("7 beta alpha").limit(0)).hits.len(), 300);
+    indexed.check_set(
+        &Query::text("29* alpha"),
+        &["f29", "f290", "f291", "f292", "f293", "f294", "f295", "f296", "f297", "f298", "f299"],
+    );
+}
+
+#[test]
+fn the_plan_can_be_read() {
+    let indexed = spellings();
+    assert_eq!(indexed.search(&Query::text("schedule_timeout")).plan, "AND(schedule, timeout)");
+    assert_eq!(indexed.search(&Query::substring("le_time")).plan, "AND(prefix:\"time\", suffix:\"le\")");
+}
