@@ -1,6 +1,7 @@
 //! What shards hand to commit: the records of files and directories, in batches that are published whole or not at all.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// Identifies a directory; 0 is the root of the index. Never used twice.
 pub type DirId = u32;
@@ -134,4 +135,30 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.dirs.is_empty() && self.files.is_empty() && self.removals.is_empty()
     }
+}
+
+/// The bytes of a path, as the engine keeps them.
+#[cfg(unix)]
+pub(crate) fn path_bytes(path: &Path) -> Vec<u8> {
+    use std::os::unix::ffi::OsStrExt;
+    path.as_os_str().as_bytes().to_vec()
+}
+
+/// The bytes of a path, as the engine keeps them: with forward slashes.
+#[cfg(not(unix))]
+pub(crate) fn path_bytes(path: &Path) -> Vec<u8> {
+    path.to_string_lossy().replace('\\', "/").into_bytes()
+}
+
+/// The path of bytes that the engine keeps.
+#[cfg(unix)]
+pub(crate) fn bytes_path(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+}
+
+/// The path of bytes that the engine keeps.
+#[cfg(not(unix))]
+pub(crate) fn bytes_path(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(String::from_utf8_lossy(bytes).into_owned())
 }

@@ -1,8 +1,9 @@
 //! The rules that hold before the walk begins: built-in ones, git's files outside of the tree, and those given.
 
 use super::config::RulesConfig;
-use super::layout::{Layout, path_bytes};
+use super::layout::Layout;
 use crate::error::OpenError;
+use crate::record::{bytes_path, path_bytes};
 use crate::rules::{Case, RuleFile, Source, SourceKind, Stack, default_rules};
 use crate::shard::{RuleOptions, rule_file_names};
 use std::path::{Path, PathBuf};
@@ -83,7 +84,7 @@ fn parents(repository: &Path, prefix: &[u8], case: Case) -> Vec<RuleFile> {
         }
         base.extend_from_slice(name);
         base.push(b'/');
-        dir.push(super::layout::bytes_path(name));
+        dir.push(bytes_path(name));
     }
     files
 }

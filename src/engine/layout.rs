@@ -1,6 +1,7 @@
 //! The root, the index directory and what lies where in it.
 
 use crate::error::{OpenError, RunError, StoreError};
+use crate::record::path_bytes;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -160,30 +161,4 @@ fn resolved(path: &Path) -> PathBuf {
         }
     }
     path.to_path_buf()
-}
-
-/// The bytes of a path, as the engine keeps them.
-#[cfg(unix)]
-pub(super) fn path_bytes(path: &Path) -> Vec<u8> {
-    use std::os::unix::ffi::OsStrExt;
-    path.as_os_str().as_bytes().to_vec()
-}
-
-/// The bytes of a path, as the engine keeps them: with forward slashes.
-#[cfg(not(unix))]
-pub(super) fn path_bytes(path: &Path) -> Vec<u8> {
-    path.to_string_lossy().replace('\\', "/").into_bytes()
-}
-
-/// The path of bytes that the engine keeps.
-#[cfg(unix)]
-pub(super) fn bytes_path(bytes: &[u8]) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt;
-    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
-}
-
-/// The path of bytes that the engine keeps.
-#[cfg(not(unix))]
-pub(super) fn bytes_path(bytes: &[u8]) -> PathBuf {
-    PathBuf::from(String::from_utf8_lossy(bytes).into_owned())
 }

@@ -1,5 +1,6 @@
 //! A run in the background: its progress, its end, and how to stop it.
 
+use super::layout::Layout;
 use super::report::{Outcome, Report, Seconds, peak_rss_bytes};
 use super::{Engine, Shards, base_rules, lock};
 use crate::commit::{Committed, Committer, NextIds, recovery};
@@ -7,13 +8,15 @@ use crate::counters::Counts;
 use crate::error::{RunError, StoreError};
 use crate::io::Selected;
 use crate::limits::COMMIT_CHANNEL;
+use crate::record::path_bytes;
 use crate::shard::placement::core_count;
 use crate::shard::{
     Ids, PoolError, PoolProgress, PoolResult, ScanInput, SegmentLimits, ToCommit, panic_message, readers_for, run_pool,
 };
 use crate::store::Store;
 use crate::store::schema::Published;
-use crossbeam_channel::Receiver;
+use crate::text::index::SegmentFactory;
+use crossbeam_channel::{Receiver, Sender};
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -240,8 +243,16 @@ fn run(engine: &Engine, shared: &Shared, only: Option<Vec<PathBuf>>) -> Result<R
     let (to_commit, from_shards) = crossbeam_channel::bounded(COMMIT_CHANNEL);
     let ids =
         Arc::new(Ids { next_file: AtomicU32::new(published.next_file), next_dir: AtomicU32::new(published.next_dir) });
-    let plan = Plan { only, known, to_commit, ids: Arc::clone(&ids) };
-    let input = scan_input(engine, shared, &selected, &store, &opened.text, plan)?;
+    let scan = Scan {
+        only,
+        store: known.then(|| store.clone()),
+        factory: Some(opened.text.factory()),
+        to_commit,
+        ids: Arc::clone(&ids),
+        cancelled: Arc::clone(&shared.cancelled),
+        progress: Arc::clone(&shared.progress),
+    };
+    let input = scan_input(engine, &selected, scan)?;
     let shards = input.shards;
     let committer = Committer::new(store, opened);
     let whole = input.only.is_none();
@@ -254,22 +265,10 @@ fn run(engine: &Engine, shared: &Shared, only: Option<Vec<PathBuf>>) -> Result<R
         Ok(committed) => committed.map_err(|error| layout.run_error(error)),
         Err(payload) => Err(RunError::Panicked { detail: panic_message(&*payload) }),
     };
-    let scanned = scanned.map_err(|error| match error {
-        PoolError::Io(source) => RunError::Root { path: layout.root.clone(), source },
-        PoolError::Store(error) => layout.run_error(error),
-        PoolError::Panicked(detail) => RunError::Panicked { detail },
-    });
+    let scanned = scanned.map_err(|error| scan_error(layout, error));
     // When both failed, the commit's error is the cause: it is what made the workers stop.
     let committed = committed?;
     Ok(report(engine, shared, &selected, published, shards, scanned?, committed))
-}
-
-/// What differs between runs.
-struct Plan {
-    only: Option<Vec<PathBuf>>,
-    known: bool,
-    to_commit: crossbeam_channel::Sender<ToCommit>,
-    ids: Arc<Ids>,
 }
 
 fn has_files(store: &Store, shared: &Shared) -> Result<bool, StoreError> {
@@ -278,14 +277,21 @@ fn has_files(store: &Store, shared: &Shared) -> Result<bool, StoreError> {
     Ok(files + dirs > 0)
 }
 
-fn scan_input(
-    engine: &Engine,
-    shared: &Shared,
-    selected: &Selected,
-    store: &Store,
-    text: &crate::text::index::TextIndex,
-    plan: Plan,
-) -> Result<ScanInput, RunError> {
+/// What differs between scans; everything else is configuration.
+pub(super) struct Scan {
+    pub(super) only: Option<Vec<PathBuf>>,
+    /// What is published, if anything is.
+    pub(super) store: Option<Store>,
+    /// Makes segments; `None` to list files only.
+    pub(super) factory: Option<SegmentFactory>,
+    pub(super) to_commit: Sender<ToCommit>,
+    pub(super) ids: Arc<Ids>,
+    pub(super) cancelled: Arc<AtomicBool>,
+    pub(super) progress: Arc<PoolProgress>,
+}
+
+/// A scan of the engine's tree as it is configured.
+pub(super) fn scan_input(engine: &Engine, selected: &Selected, scan: Scan) -> Result<ScanInput, RunError> {
     let config = &engine.inner.config;
     let layout = &engine.inner.layout;
     let base = base_rules::load(layout, &config.rules)?;
@@ -297,19 +303,25 @@ fn scan_input(
         Shards::Auto => None,
         Shards::Count(count) => Some(count),
     };
-    let shards = fixed.unwrap_or(usize::MAX).min(core_count());
+    let (shards, readers) = match scan.factory {
+        Some(_) => {
+            let shards = fixed.unwrap_or(usize::MAX).min(core_count());
+            (shards, readers_for(fixed, shards))
+        }
+        None => (0, (core_count(), core_count())),
+    };
     Ok(ScanInput {
         backend: Arc::clone(&selected.backend),
         root,
-        only: plan.only.map(|paths| paths.iter().map(|path| super::layout::path_bytes(path)).collect()),
-        store: plan.known.then(|| store.clone()),
-        factory: Some(text.factory()),
-        to_commit: plan.to_commit,
+        only: scan.only.map(|paths| paths.iter().map(|path| path_bytes(path)).collect()),
+        store: scan.store,
+        factory: scan.factory,
+        to_commit: scan.to_commit,
         shards,
-        readers: readers_for(fixed, shards),
+        readers,
         placement: config.placement,
         segment_limits: SegmentLimits { inverter_bytes: config.inverter_bytes, age: config.checkpoint },
-        ids: plan.ids,
+        ids: scan.ids,
         rules: base.stack,
         rule_options: base.options,
         rule_prefix: base.prefix,
@@ -318,9 +330,18 @@ fn scan_input(
         file_bytes_max: config.file_bytes_max,
         batch_files: config.batch_files,
         lookahead: config.lookahead,
-        cancelled: Arc::clone(&shared.cancelled),
-        progress: Arc::clone(&shared.progress),
+        cancelled: scan.cancelled,
+        progress: scan.progress,
     })
+}
+
+/// The error of a scan.
+pub(super) fn scan_error(layout: &Layout, error: PoolError) -> RunError {
+    match error {
+        PoolError::Io(source) => RunError::Root { path: layout.root.clone(), source },
+        PoolError::Store(error) => layout.run_error(error),
+        PoolError::Panicked(detail) => RunError::Panicked { detail },
+    }
 }
 
 /// The commit thread: takes what the shards send until all of them are gone, publishing whenever a segment is full, and

@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::error::{OpenError, QueryError, StoreError};
 use crate::query::{Query, SearchResult, Searcher};
-use crate::record::{FileMeta, Flags};
+use crate::record::{FileMeta, Flags, path_bytes};
 use crate::store::StoreReader;
 use crate::store::schema::{Entry, Published};
 use crate::text::index::TextReader;
@@ -100,7 +100,7 @@ impl Snapshot {
     /// # Errors
     /// When the index cannot be read.
     pub fn lookup(&self, path: impl AsRef<Path>) -> Result<Option<FileMeta>, QueryError> {
-        let path = super::layout::path_bytes(path.as_ref());
+        let path = path_bytes(path.as_ref());
         let entry = self.searcher.with_reader(|reader| reader.lookup(&path));
         match entry {
             Ok(Some(Entry::File(meta))) => Ok(Some(meta)),

@@ -4,11 +4,11 @@
 //! a close, and what is not cached is read ahead.
 
 use crate::limits::FILE_BYTES_MAX;
-use crate::record::DirId;
+use crate::record::{DirId, bytes_path};
 use leindex_fallback::{Backend, Dir, Fetch, FetchError, Fetched, ThreadBackend, Worker, WorkerOptions};
 use std::ffi::CStr;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -163,19 +163,6 @@ impl<'r> Reader<'r> {
         worker.finish(&mut done);
         results.into_iter().flatten().collect()
     }
-}
-
-/// The path of bytes that the store keeps.
-#[cfg(unix)]
-pub(super) fn bytes_path(bytes: &[u8]) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt;
-    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
-}
-
-/// The path of bytes that the store keeps.
-#[cfg(not(unix))]
-pub(super) fn bytes_path(bytes: &[u8]) -> PathBuf {
-    PathBuf::from(String::from_utf8_lossy(bytes).into_owned())
 }
 
 #[cfg(test)]

@@ -309,6 +309,12 @@ impl Vocabulary {
         &self.0[random.below(self.0.len())]
     }
 
+    /// The longest of some words: those are rare in vocabularies that are large.
+    fn long_word(&self, random: &mut Random) -> &str {
+        let words = [(); 4].map(|()| self.word(random));
+        words.into_iter().max_by_key(|word| word.len()).unwrap_or_default()
+    }
+
     /// Lines of words, with punctuation as in source code.
     pub fn text(&self, random: &mut Random, words: usize) -> String {
         const BETWEEN: [&str; 10] = [" ", " ", " ", " ", "\n", "(", ");\n", ", ", "->", "\n\n    "];
@@ -327,13 +333,13 @@ impl Vocabulary {
     }
 
     fn query(&self, random: &mut Random, n: usize) -> Query {
-        let (one, two) = (self.word(random).to_owned(), self.word(random).to_owned());
+        let (one, two) = (self.long_word(random).to_owned(), self.long_word(random).to_owned());
         // The words are ASCII, so that any part of one can be cut out.
-        let part = &one[one.len() / 3..];
+        let part = &one[one.len() / 4..];
         match n % 12 {
             0 => Query::text(&one),
             1 => Query::text(format!("{one} {two}")),
-            2 => Query::text(format!("{}*", &one[..one.len().min(4)])),
+            2 => Query::text(format!("{}*", &one[..one.len().min(6)])),
             3 => Query::text(format!("\"{one} {two}\"")),
             4 => Query::substring(&one),
             5 => Query::substring(part),
@@ -341,7 +347,7 @@ impl Vocabulary {
             7 => Query::regex(format!(r"\b{one}\b")),
             8 => Query::regex(format!("{one}|{two}")),
             9 => Query::regex(format!(r"^\s*{one}\W")),
-            10 => Query::regex(format!(r"{}\w+\(", &one[..one.len().min(3)])).case_insensitive(true),
+            10 => Query::regex(format!(r"{}\w*\(", &one[..one.len().min(6)])).case_insensitive(true),
             _ => Query::regex(format!(r"{part}.{{0,20}}{}", &two[..2])),
         }
     }
