@@ -8,8 +8,8 @@ pub const BATCH_FILES: usize = 100;
 pub const CHUNK_FILES: usize = 128;
 /// A file larger than this is counted as too large by default. The largest file of linux-6.1 has 23 MB.
 pub const FILE_BYTES_DEFAULT: u64 = 64 << 20;
-/// The tokenizer addresses a file with 32 bits.
-pub const FILE_BYTES_MAX: u64 = (4 << 30) - 65_536;
+/// The tokenizer addresses decoded text with 32 bits, and ISO-8859-1 may double when it is decoded.
+pub const FILE_BYTES_MAX: u64 = (2 << 30) - 65_536;
 /// Content bytes in flight between readers and shards, in all: back-pressure on the readers.
 pub const HANDOVER_BYTES: usize = 16 << 20;
 /// Batches in the channel to the commit thread: 64 x 100 files x ~150 bytes is about 1 MB.
@@ -45,4 +45,4 @@ pub const READERS_MAX: u32 = 1024;
 
 const _: () = assert!(BATCH_FILES > 0 && CHUNK_FILES > 0);
 const _: () = assert!(FILE_BYTES_DEFAULT <= FILE_BYTES_MAX);
-const _: () = assert!(FILE_BYTES_MAX < u32::MAX as u64);
+const _: () = assert!(2 * FILE_BYTES_MAX < u32::MAX as u64);

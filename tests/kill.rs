@@ -39,7 +39,7 @@ const KILLS_TELLING: u64 = 20;
 
 /// Publishes as often as the engine can be made to.
 fn hasty(builder: EngineBuilder) -> EngineBuilder {
-    builder.checkpoint(Duration::from_millis(20)).batch_files(50).inverter_bytes(1 << 20).shards(Shards::Count(3))
+    builder.checkpoint(Duration::from_millis(20)).batch_files(100).inverter_bytes(1 << 20).shards(Shards::Count(3))
 }
 
 /// Not a test but the process that is killed: indexes the place that it is told of, and says on its standard output what

@@ -1,5 +1,6 @@
 //! Text search as a person expects it: spellings of an identifier find each other, the one that was typed comes first, and
 //! filters hold.
+#![allow(clippy::unwrap_used)]
 
 use leindex_engine::{Engine, Query, SearchResult, Snapshot};
 use std::path::Path;
@@ -118,6 +119,17 @@ fn filters_hold_in_every_mode() {
     assert_eq!(lines(Query::substring("needle")), 1);
     assert_eq!(lines(Query::substring("needle").case_insensitive(true)), 2);
     assert_eq!(lines(Query::regex("^NEEDLE$")), 1);
+}
+
+#[test]
+fn a_filter_does_not_hide_what_ranks_low() {
+    let mut files: Vec<(String, String)> =
+        (0..2300).map(|number| (format!("many/f{number}"), "state of the lock\n".repeat(3))).collect();
+    files.push(("few/low.txt".into(), format!("{}state of the lock\n", "other words\n".repeat(300))));
+    let borrowed: Vec<(&str, &str)> = files.iter().map(|(path, content)| (&path[..], &content[..])).collect();
+    let indexed = indexed(&borrowed);
+    indexed.check(&Query::text("\"of the lock\"").path_glob("few/*"), &["few/low.txt"]);
+    indexed.check(&Query::text("state lock").path_glob("few/*"), &["few/low.txt"]);
 }
 
 /// Numbers have no frequencies in the index. tantivy's scorer of intersections panics when it is asked for them.

@@ -134,7 +134,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Files larger than `bytes` are counted as too large. Default 64 MiB, at most just under 4 GiB; a shard may hold a
+    /// Files larger than `bytes` are counted as too large. Default 64 MiB, at most just under 2 GiB; a shard may hold a
     /// few times this much memory for a moment.
     pub fn file_bytes_max(mut self, bytes: u64) -> Self {
         self.config.file_bytes_max = bytes;

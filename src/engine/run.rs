@@ -197,6 +197,17 @@ impl Drop for EndOnPanic<'_> {
     }
 }
 
+/// Stops the run when the commit thread dies of a panic.
+struct CancelOnPanic<'s>(&'s Shared);
+
+impl Drop for CancelOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.cancelled.store(true, Relaxed);
+        }
+    }
+}
+
 /// Starts a run over the whole tree, or over `only` some paths of it.
 pub(super) fn start(engine: Engine, only: Option<Vec<PathBuf>>) -> Run {
     let (sender, events) = mpsc::sync_channel(EVENTS_MAX);
@@ -257,7 +268,9 @@ fn run(engine: &Engine, shared: &Shared, only: Option<Vec<PathBuf>>) -> Result<R
     let committer = Committer::new(store, opened);
     let whole = input.only.is_none();
     let (scanned, committed) = std::thread::scope(|scope| {
-        let commit = scope.spawn(|| commit_loop(committer, &from_shards, &ids, shared, whole));
+        let ids = &*ids;
+        // The receiver goes with the thread: shards that wait for room in the channel must see that nobody makes any.
+        let commit = scope.spawn(move || commit_loop(committer, from_shards, ids, shared, whole));
         let scanned = run_pool(input, &shared.scanned);
         (scanned, commit.join())
     });
@@ -348,11 +361,12 @@ pub(super) fn scan_error(layout: &Layout, error: PoolError) -> RunError {
 /// once more at the end.
 fn commit_loop(
     mut committer: Committer,
-    from_shards: &Receiver<ToCommit>,
+    from_shards: Receiver<ToCommit>,
     ids: &Ids,
     shared: &Shared,
     whole: bool,
 ) -> Result<(Committed, Duration), StoreError> {
+    let _guard = CancelOnPanic(shared);
     let mut spent = Duration::ZERO;
     let mut publish = |committer: &mut Committer, complete: bool| {
         let started = Instant::now();
@@ -368,7 +382,7 @@ fn commit_loop(
         }
         published
     };
-    for message in from_shards {
+    for message in &from_shards {
         match message {
             ToCommit::Batch(segment, batch) => committer.batch(segment, batch),
             ToCommit::Sealed { segment, meta, last } => {

@@ -79,8 +79,16 @@ pub(super) fn verify(engine: &Engine) -> Result<Verification, QueryError> {
 
 /// Files of the text index that do not match their checksum, or are missing.
 fn damaged(engine: &Engine, store: &Store) -> Result<Vec<PathBuf>, StoreError> {
-    let meta = StoreReader::begin(store)?.text_meta()?.ok_or_else(|| StoreError::Damaged("list of segments".into()))?;
-    damaged_files(&engine.text_dir(), meta)
+    let published =
+        || StoreReader::begin(store)?.text_meta()?.ok_or_else(|| StoreError::Damaged("list of segments".into()));
+    loop {
+        let meta = published()?;
+        let damaged = damaged_files(&engine.text_dir(), meta.clone())?;
+        // A run that publishes meanwhile deletes files of the generation that was looked at.
+        if damaged.is_empty() || published()? == meta {
+            return Ok(damaged);
+        }
+    }
 }
 
 /// Reads every record: checksums, ids used twice, directories without a parent. Returns the files that have a document,

@@ -29,7 +29,7 @@ const FIRST_ROUND: usize = 32;
 /// How much larger every further round is: what is read beyond the last hit that is wanted is at most three times what had
 /// to be read.
 const ROUND_GROWTH: usize = 4;
-/// Files that a text query reads at most to find exact identifiers.
+/// Files that a text query reads to find exact identifiers, unless hits are still missing.
 const EXACT_FILES_MAX: usize = 2048;
 /// Files that are read before other spellings of an identifier are taken to be all there is.
 const SPELLING_FILES_MIN: usize = 256;
@@ -372,7 +372,8 @@ fn has_enough(hits: &[Hit], wanted: usize, exact: bool, depth: usize) -> bool {
     let at_least = |score: f32| hits.iter().filter(|hit| hit.score >= score).count() >= wanted;
     match exact {
         false => hits.len() >= wanted,
-        true if depth >= EXACT_FILES_MAX => true,
+        // Phrases and globs drop files: as long as hits are missing, the rest has to be looked at too.
+        true if depth >= EXACT_FILES_MAX => hits.len() >= wanted,
         true => at_least(2.0 * CLOSENESS_BONUS) || (depth >= SPELLING_FILES_MIN && at_least(CLOSENESS_BONUS)),
     }
 }

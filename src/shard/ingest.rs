@@ -34,7 +34,7 @@ pub(super) struct FileInfo {
 impl FileInfo {
     /// The record of the file's new version.
     pub(super) fn record(self, id: FileId, found: Found) -> FileRecord {
-        let racy = self.meta.mtime_ns + RACY.as_nanos() as i64 >= self.stat_ns;
+        let racy = self.meta.mtime_ns.saturating_add(RACY.as_nanos() as i64) >= self.stat_ns;
         let meta = FileMeta {
             id,
             size: self.meta.size,
@@ -187,13 +187,19 @@ impl Ingest {
         };
         found.torn = torn;
         counters::add(if is_text { &counters.indexed } else { &counters.binary }, 1);
-        if self.outbox.file(file.record(id, found)) && self.is_full() {
+        let batch_done = self.outbox.file(file.record(id, found));
+        // Between two batches as a rule; but a batch of huge files must not outgrow the memory.
+        if (batch_done && self.is_full()) || self.is_out_of_memory() {
             self.seal(false);
         }
     }
 
     fn is_full(&self) -> bool {
-        self.inverter.memory_bytes() >= self.limits.inverter_bytes || self.born.elapsed() >= self.limits.age
+        self.is_out_of_memory() || self.born.elapsed() >= self.limits.age
+    }
+
+    fn is_out_of_memory(&self) -> bool {
+        self.inverter.memory_bytes() >= self.limits.inverter_bytes
     }
 
     /// Ends the segment: writes it if it holds a document, and hands it to `commit`.

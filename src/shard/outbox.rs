@@ -51,6 +51,14 @@ impl Outbox {
         }
     }
 
+    /// Sends at once what has made room for something of another kind under the same name: if that were published first and
+    /// the run killed then, nobody would find what is gone any more.
+    pub(super) fn swapped(&mut self, removals: Vec<Removal>) {
+        if !removals.is_empty() {
+            self.send(ToCommit::Batch(None, Batch { removals, ..Batch::default() }));
+        }
+    }
+
     /// Sends new directories at once: they must be with `commit` before anyone can find a file in them.
     pub(super) fn dirs(&mut self, dirs: Vec<DirRecord>) {
         if !dirs.is_empty() {

@@ -148,7 +148,10 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
         scan = begun.elapsed();
         scanned.store(true, Relaxed);
         // Those that could be started must not go on alone.
-        let handles = started.inspect_err(|_| queue.close())?;
+        let handles = started.inspect_err(|_| {
+            context.cancelled.store(true, Relaxed);
+            queue.close();
+        })?;
         let messages =
             handles.into_iter().filter_map(|handle| handle.join().err().map(|payload| panic_message(&*payload)));
         Ok(messages.last())

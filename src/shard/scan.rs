@@ -269,7 +269,7 @@ impl<'r> Scanner<'r> {
         let git = job.git || (0..listing.len()).any(|i| listing.name(i) == b".git");
         let rules = self.rules(job, dir, listing, git, sink);
         let published = Published::load(self.context, job)?;
-        let mut still_there = vec![false; published.entries.len()];
+        let mut fates = vec![Fate::Gone; published.entries.len()];
         let mut sorted = Sorted::default();
         self.path.clear();
         self.path.extend_from_slice(&self.context.rule_prefix);
@@ -291,9 +291,8 @@ impl<'r> Scanner<'r> {
             let entry = known.map(|at| published.entries[at].1);
             match (listing.kind(index), entry) {
                 (Kind::Dir, _) => {
-                    let same = matches!(entry, Some(Entry::Dir(_)));
-                    if let (Some(at), true) = (known, same) {
-                        still_there[at] = true;
+                    if let Some(at) = known {
+                        fates[at] = if matches!(entry, Some(Entry::Dir(_))) { Fate::Same } else { Fate::Swapped };
                     }
                     let sub = SubDir { name: listing.name(index), entry, only, rules: Arc::clone(&rules), git };
                     self.sub_dir(job, dir, sub, &mut sorted);
@@ -303,14 +302,14 @@ impl<'r> Scanner<'r> {
                         Some(Entry::File(meta)) => Some(meta),
                         _ => None,
                     };
-                    if let (Some(at), Some(_)) = (known, file) {
-                        still_there[at] = true;
+                    if let Some(at) = known {
+                        fates[at] = if file.is_some() { Fate::Same } else { Fate::Swapped };
                     }
                     sorted.picks.push(Pick { index: index as u32, published: file, meta });
                 }
             }
         }
-        published.report_gone(job, &still_there, sink.outbox());
+        published.report_gone(job, &fates, sink.outbox());
         Ok(sorted)
     }
 
@@ -492,17 +491,37 @@ impl Published {
     }
 
     /// Reports what the listing no longer has. Whoever comes in its place under the same name has another id.
-    fn report_gone(&self, job: &DirJob, still_there: &[bool], outbox: &mut Outbox) {
+    fn report_gone(&self, job: &DirJob, fates: &[Fate], outbox: &mut Outbox) {
         let parent = job.id;
-        let looked_at = |at: &usize| !still_there[*at] && wanted(job.only.as_deref(), self.name(*at)).is_some();
-        for at in (0..self.entries.len()).filter(looked_at) {
+        let mut swapped = Vec::new();
+        for (at, fate) in fates.iter().enumerate().filter(|(_, fate)| **fate != Fate::Same) {
+            let name = self.name(at);
+            if wanted(job.only.as_deref(), name).is_none() {
+                continue;
+            }
             let gone = match self.entries[at].1 {
                 Entry::File(meta) => Gone::File(meta.id),
                 Entry::Dir(dir) => Gone::Dir(dir),
             };
-            outbox.removal(Removal { parent, name: self.name(at).to_vec(), gone });
+            let removal = Removal { parent, name: name.to_vec(), gone };
+            match fate {
+                Fate::Swapped => swapped.push(removal),
+                _ => outbox.removal(removal),
+            }
         }
+        outbox.swapped(swapped);
     }
+}
+
+/// What has become of a published entry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Its name is not there any more, or not accepted.
+    Gone,
+    /// It is still of its kind; whether it has changed is another matter.
+    Same,
+    /// The name stands for something of another kind.
+    Swapped,
 }
 
 /// Whether the file is as published: its metadata is the same and could not hide a change, and a file that was too large
