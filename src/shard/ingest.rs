@@ -17,6 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+/// More than an inverter with a few terms takes: its first table and its first piece of postings.
+const EMPTY_INVERTER_BYTES: usize = 4 << 20;
 /// A parcel that held a large file is not kept.
 const PARCEL_KEPT_BYTES: usize = 2 << 20;
 
@@ -195,11 +197,12 @@ impl Ingest {
     }
 
     fn is_full(&self) -> bool {
-        self.is_out_of_memory() || self.born.elapsed() >= self.limits.age
+        self.inverter.memory_bytes() >= self.limits.inverter_bytes || self.born.elapsed() >= self.limits.age
     }
 
+    /// A batch that is twice over the limit cannot wait for its end. What even an empty inverter holds does not count.
     fn is_out_of_memory(&self) -> bool {
-        self.inverter.memory_bytes() >= self.limits.inverter_bytes
+        self.inverter.memory_bytes() >= 2 * self.limits.inverter_bytes + EMPTY_INVERTER_BYTES
     }
 
     /// Ends the segment: writes it if it holds a document, and hands it to `commit`.
