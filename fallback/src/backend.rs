@@ -27,8 +27,11 @@
 //!    so they report it at once: call [`finish`](Worker::finish) and try again.
 //! 8. **Dropping a worker** closes what it holds and forgets its fetches without calling `done`.
 //!
-//! What no backend promises: time-outs. A read from a dead network mount cannot be interrupted on every system, so a
-//! caller that must answer keeps workers on threads of their own and watches them from outside.
+//! 9. **A worker may be moved to another thread while nothing is in flight**, not otherwise.
+//!
+//! What not every backend can promise: time-outs. A blocking call on a dead network mount cannot be interrupted on every
+//! system, so a caller that must answer keeps workers on threads of their own and watches them from outside. A backend
+//! with operations in flight gives one up after [`WorkerOptions::timeout`]: it ends with an error of kind `TimedOut`.
 //!
 //! Directory listing has no asynchronous form in any kernel we know, so `list` and `open_dir` are plain calls in every
 //! backend.
@@ -36,6 +39,8 @@
 use crate::{Dir, Fetch, Fetched, IoStats, Listing, Meta};
 use std::ffi::CStr;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 use std::{fmt, io};
 
 /// A way to reach the file system. It is shared; what it makes is owned by one thread each.
@@ -84,11 +89,17 @@ pub trait Worker: Send {
 
     /// Reads the metadata of the entries `picks` of `listing`, each once, and calls `done` with an index and its result
     /// for each, in any order, before it returns. A backend that can have several stats in flight does so when single
-    /// ones prove slow; the others do one after the other.
+    /// ones prove slow, and may keep a clone of `dir` for one that does not end; the others do one after the other.
     ///
     /// # Panics
     /// When a pick is not below the listing's length.
-    fn stat_batch(&mut self, dir: &Dir, listing: &Listing, picks: &[u32], done: &mut dyn FnMut(u32, io::Result<Meta>)) {
+    fn stat_batch(
+        &mut self,
+        dir: &Arc<Dir>,
+        listing: &Listing,
+        picks: &[u32],
+        done: &mut dyn FnMut(u32, io::Result<Meta>),
+    ) {
         for &pick in picks {
             let result = self.stat(dir, listing, pick as usize);
             done(pick, result);
@@ -117,6 +128,8 @@ pub struct WorkerOptions {
     /// The size in bytes of the read buffer to begin with, and to return to after a huge file: 256 KiB unless set. At
     /// least 4 KiB are used.
     pub buffer_bytes: usize,
+    /// How long an operation may take before it is given up, where the backend can do that: 30 s unless set.
+    pub timeout: Duration,
 }
 
 impl WorkerOptions {
@@ -131,10 +144,16 @@ impl WorkerOptions {
         self.buffer_bytes = buffer_bytes;
         self
     }
+
+    /// These options with another [`timeout`](WorkerOptions::timeout).
+    pub fn timeout(mut self, timeout: Duration) -> WorkerOptions {
+        self.timeout = timeout;
+        self
+    }
 }
 
 impl Default for WorkerOptions {
     fn default() -> WorkerOptions {
-        WorkerOptions { lookahead: 64, buffer_bytes: 256 << 10 }
+        WorkerOptions { lookahead: 64, buffer_bytes: 256 << 10, timeout: Duration::from_secs(30) }
     }
 }

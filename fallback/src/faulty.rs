@@ -188,7 +188,13 @@ impl Worker for FaultyWorker {
         self.inner.stat(dir, listing, index)
     }
 
-    fn stat_batch(&mut self, dir: &Dir, listing: &Listing, picks: &[u32], done: &mut dyn FnMut(u32, io::Result<Meta>)) {
+    fn stat_batch(
+        &mut self,
+        dir: &Arc<Dir>,
+        listing: &Listing,
+        picks: &[u32],
+        done: &mut dyn FnMut(u32, io::Result<Meta>),
+    ) {
         let mut spared = Vec::with_capacity(picks.len());
         for &pick in picks {
             self.dice.start();

@@ -65,5 +65,5 @@ pub use dir::Dir;
 pub use faulty::{Faults, FaultyBackend};
 pub use limits::raise_open_file_limit;
 pub use listing::Listing;
-pub use op::{Fetch, FetchError, Fetched, IoStats, Kind, Meta, Op};
+pub use op::{Fetch, FetchError, Fetched, IoStats, Kind, Meta, Op, first_read, is_component};
 pub use threads::{ThreadBackend, ThreadWorker};

@@ -48,6 +48,28 @@ pub struct Meta {
     pub mode: u32,
 }
 
+impl Kind {
+    /// The kind in the type bits of a Unix `st_mode`.
+    pub fn from_mode(mode: u32) -> Kind {
+        match mode & 0o170_000 {
+            0o100_000 => Kind::File,
+            0o040_000 => Kind::Dir,
+            0o120_000 => Kind::Symlink,
+            0o010_000 => Kind::Fifo,
+            0o140_000 => Kind::Socket,
+            0o060_000 | 0o020_000 => Kind::Device,
+            _ => Kind::Unknown,
+        }
+    }
+}
+
+impl Meta {
+    /// Seconds and nanoseconds as one number, as in [`mtime_ns`](Meta::mtime_ns); saturates.
+    pub fn time_ns(seconds: i64, nanoseconds: i64) -> i64 {
+        seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+    }
+}
+
 /// Asks for the content of one file.
 #[derive(Clone, Copy, Debug)]
 pub struct Fetch<'a> {
@@ -171,12 +193,27 @@ pub struct IoStats {
     pub retries: u64,
     /// Fetches that ended with an error.
     pub fetch_errors: u64,
+    /// Of `opens`, those that went through a submission ring. 0, as all that follow, for a backend without one.
+    pub ring_opens: u64,
+    /// Of `reads`, those that went through a ring.
+    pub ring_reads: u64,
+    /// Of `stats`, those that went through a ring.
+    pub ring_stats: u64,
+    /// Operations handed to a ring, cancellations included.
+    pub entries: u64,
+    /// Calls that handed them over or waited for them.
+    pub enters: u64,
+    /// Operations that were not complete when the call that handed them over returned: the kernel went on by itself.
+    pub punts: u64,
+    /// Operations that were given up because they took too long.
+    pub timeouts: u64,
 }
 
 impl AddAssign for IoStats {
     fn add_assign(&mut self, other: IoStats) {
-        // Taken apart so that a new counter cannot be forgotten here.
-        let IoStats { dir_opens, lists, stats, opens, reads, advises, bytes, misses, retries, fetch_errors } = other;
+        let IoStats { dir_opens, lists, stats, opens, reads, advises, bytes, misses, retries, fetch_errors, .. } =
+            other;
+        let IoStats { ring_opens, ring_reads, ring_stats, entries, enters, punts, timeouts, .. } = other;
         self.dir_opens += dir_opens;
         self.lists += lists;
         self.stats += stats;
@@ -187,13 +224,30 @@ impl AddAssign for IoStats {
         self.misses += misses;
         self.retries += retries;
         self.fetch_errors += fetch_errors;
+        self.ring_opens += ring_opens;
+        self.ring_reads += ring_reads;
+        self.ring_stats += ring_stats;
+        self.entries += entries;
+        self.enters += enters;
+        self.punts += punts;
+        self.timeouts += timeouts;
     }
+}
+
+/// The first read of a file that claims to be empty: files made up by the kernel do, and have content.
+pub(crate) const EMPTY_READ_BYTES: u64 = 4 << 10;
+
+/// How many bytes the first read of a file asks for: one more than the size, so that the end of the file shows without
+/// another read, and never more than one over the limit.
+pub fn first_read(size: u64, limit: u64) -> u64 {
+    let want = if size == 0 { EMPTY_READ_BYTES } else { size.saturating_add(1) };
+    want.min(limit.saturating_add(1))
 }
 
 /// Whether `name` is one component: not empty, not `.` or `..`, and without a separator.
 ///
 /// Backends ask this before they touch the system, so that no name can lead out of its directory.
-pub(crate) fn is_component(name: &[u8]) -> bool {
+pub fn is_component(name: &[u8]) -> bool {
     let separator = |&byte: &u8| byte == b'/' || (cfg!(windows) && (byte == b'\\' || byte == b':'));
     !matches!(name, b"" | b"." | b"..") && !name.iter().any(separator)
 }
@@ -228,12 +282,20 @@ mod tests {
             misses: 8,
             retries: 9,
             fetch_errors: 10,
+            ring_opens: 11,
+            ring_reads: 12,
+            ring_stats: 13,
+            entries: 14,
+            enters: 15,
+            punts: 16,
+            timeouts: 17,
         };
         let mut sum = one;
         sum += one;
         let doubled = format!("{sum:?}");
         let expected = "IoStats { dir_opens: 2, lists: 4, stats: 6, opens: 8, reads: 10, advises: 12, bytes: 14, \
-                        misses: 16, retries: 18, fetch_errors: 20 }";
+                        misses: 16, retries: 18, fetch_errors: 20, ring_opens: 22, ring_reads: 24, ring_stats: 26, \
+                        entries: 28, enters: 30, punts: 32, timeouts: 34 }";
         assert_eq!(doubled, expected);
     }
 

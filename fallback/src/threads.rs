@@ -19,14 +19,13 @@ use portable as sys;
 #[cfg(all(unix, not(miri)))]
 use unix as sys;
 
+use crate::op::{EMPTY_READ_BYTES, first_read};
 use crate::{Backend, Dir, Fetch, FetchError, Fetched, IoStats, Listing, Meta, Op, Worker, WorkerOptions};
 use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::io;
 use std::path::Path;
 
-/// The first read of a file that claims to be empty: files made up by the kernel do, and have content.
-const EMPTY_READ_BYTES: u64 = 4 << 10;
 /// A buffer that grew past this goes back to its first size when it has not been needed for a while.
 const KEEP_BYTES_MAX: usize = 4 << 20;
 /// So many files in a row that did not need a larger buffer are enough to give it back.
@@ -322,12 +321,6 @@ impl Worker for ThreadWorker {
     fn stats(&self) -> IoStats {
         self.stats
     }
-}
-
-/// How many bytes to read first: one more than the size, so that the end of the file shows without another read.
-fn first_read(size: u64, limit: u64) -> u64 {
-    let want = if size == 0 { EMPTY_READ_BYTES } else { size.saturating_add(1) };
-    want.min(limit.saturating_add(1))
 }
 
 /// Makes a call again for as long as a signal interrupts it, and counts that.

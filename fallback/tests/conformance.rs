@@ -186,7 +186,8 @@ fn each_verb_can_be_made_to_fail() {
     fs::create_dir(path.join("dir")).unwrap();
     let check = |op: Op| {
         let backend = faulty(Faults::none(1).fail(op, 1000));
-        let (root, mut worker, mut listing) = (backend.open_root(&path).unwrap(), worker(&backend), Listing::new());
+        let root = Arc::new(backend.open_root(&path).unwrap());
+        let (mut worker, mut listing) = (worker(&backend), Listing::new());
         let listed = worker.list(&root, &mut listing);
         assert!(listing.len() as u64 <= FILES + 1);
         let mut whole = Listing::new();
@@ -196,7 +197,7 @@ fn each_verb_can_be_made_to_fail() {
         let stat = worker.stat(&root, &whole, 0);
         assert_eq!(batch, 2 * u32::from(stat.is_err()));
         let mut failed = None;
-        let request = Fetch { dir: &Arc::new(root), name: c"5", size: 50, limit: 50, token: 1 };
+        let request = Fetch { dir: &root, name: c"5", size: 50, limit: 50, token: 1 };
         worker.fetch(request, &mut |fetched| failed = Some(fetched.result.is_err()));
         worker.finish(&mut |fetched| failed = Some(fetched.result.is_err()));
         let open_dir = worker.open_dir(request.dir, c"dir");

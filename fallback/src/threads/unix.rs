@@ -65,10 +65,10 @@ pub(super) fn push_entry(into: &mut Listing, name: &CStr, file_type: FileType, i
 pub(super) fn stat(dir: &Dir, name: &CStr) -> io::Result<Meta> {
     let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(Meta {
-        kind: kind(FileType::from_raw_mode(stat.st_mode)),
+        kind: Kind::from_mode(number(stat.st_mode)),
         size: number(stat.st_size),
-        mtime_ns: nanoseconds(number(stat.st_mtime), number(stat.st_mtime_nsec)),
-        ctime_ns: nanoseconds(number(stat.st_ctime), number(stat.st_ctime_nsec)),
+        mtime_ns: Meta::time_ns(number(stat.st_mtime), number(stat.st_mtime_nsec)),
+        ctime_ns: Meta::time_ns(number(stat.st_ctime), number(stat.st_ctime_nsec)),
         inode: number(stat.st_ino),
         device: number(stat.st_dev),
         mode: number(stat.st_mode),
@@ -102,8 +102,4 @@ where
     Wide: Default,
 {
     raw.try_into().unwrap_or_default()
-}
-
-fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
-    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }
