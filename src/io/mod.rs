@@ -2,6 +2,9 @@
 //!
 //! The contract and the portable backend are in the crate `leindex-fallback`.
 
+#[cfg(all(target_os = "linux", not(miri)))]
+mod uring;
+
 use leindex_fallback::{Backend, ThreadBackend};
 use std::fmt;
 use std::sync::Arc;
@@ -38,17 +41,33 @@ impl fmt::Display for Unavailable {
     }
 }
 
-/// Picks a backend.
+/// Picks a backend: io_uring where it can be used.
 ///
 /// # Errors
-/// When a backend was asked for by name that cannot be used.
+/// When io_uring was asked for by name and cannot be used: why, and what to change.
 pub fn select(choice: BackendChoice) -> Result<Selected, Unavailable> {
-    let threads = |why: &str| Selected { backend: Arc::new(ThreadBackend::new()), why: why.into() };
-    match choice {
-        BackendChoice::Auto => Ok(threads("the io_uring backend is not part of this version")),
-        BackendChoice::Threads => Ok(threads("asked for")),
-        BackendChoice::Uring => {
-            Err(Unavailable("the io_uring backend is not part of this version: use --backend threads".into()))
-        }
+    let threads = |why: String| Selected { backend: Arc::new(ThreadBackend::new()), why };
+    match (choice, ring()) {
+        (BackendChoice::Threads, _) => Ok(threads("asked for".into())),
+        (_, Ok(ring)) => Ok(ring),
+        (BackendChoice::Auto, Err(Unavailable(why))) => Ok(threads(why)),
+        (BackendChoice::Uring, Err(unavailable)) => Err(unavailable),
     }
+}
+
+#[cfg(all(target_os = "linux", not(miri)))]
+fn ring() -> Result<Selected, Unavailable> {
+    let caps = uring::caps()?;
+    let (there, missing) = caps.names();
+    let mut why = format!("the kernel has {}", there.join(", "));
+    if !missing.is_empty() {
+        why += &format!("; it lacks {}, which calls replace", missing.join(", "));
+    }
+    Ok(Selected { backend: Arc::new(uring::UringBackend::new(caps)), why })
+}
+
+/// io_uring is a part of Linux.
+#[cfg(not(all(target_os = "linux", not(miri))))]
+fn ring() -> Result<Selected, Unavailable> {
+    Err(Unavailable("io_uring is a part of Linux: here there are only threads".into()))
 }

@@ -1,0 +1,75 @@
+//! The backend on Linux's io_uring: many opens and reads in flight from one thread, and no system call for each.
+//!
+//! * `probe`: what this kernel has.
+//! * `ring`, `memory`: the ring and the memory that the kernel uses. The islands of unsafe code here.
+//! * `pages`: which parts of the read buffer are taken.
+//! * `policy`: when to stat through the ring.
+//! * `worker`: the verbs of the contract, a state machine a file; `stats`: its batches of stats.
+//!
+//! What a ring has no operation for (listing), and what it does worse (a stat that is cached: the kernel gives every
+//! `STATX` to a thread of its own), goes through a worker of the portable backend. See docs/performance.md.
+
+mod memory;
+mod pages;
+mod policy;
+mod probe;
+mod ring;
+mod stats;
+mod worker;
+
+pub(crate) use probe::{Caps, caps};
+
+use leindex_fallback::{Backend, Dir, ThreadBackend, Worker, WorkerOptions};
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use worker::UringWorker;
+
+/// File systems behind a network or another program, by their magic numbers in `statfs`: a stat is a round trip there, and
+/// may never be answered.
+const REMOTE: [u32; 9] = [
+    0x0000_6969, // NFS
+    0x6573_5546, // FUSE, virtiofs
+    0x0102_1997, // 9p
+    0xff53_4d42, // CIFS
+    0xfe53_4d42, // SMB2
+    0x0000_517b, // SMB
+    0x00c3_6400, // Ceph
+    0x5346_414f, // AFS
+    0x7375_7245, // Coda
+];
+
+/// The backend of rings, a ring a worker.
+#[derive(Debug)]
+pub(crate) struct UringBackend {
+    caps: Caps,
+    /// The root that was opened last lies on one of [`REMOTE`].
+    remote: AtomicBool,
+}
+
+impl UringBackend {
+    /// The backend with what the kernel has.
+    pub(crate) fn new(caps: Caps) -> UringBackend {
+        UringBackend { caps, remote: AtomicBool::new(false) }
+    }
+}
+
+impl Backend for UringBackend {
+    fn name(&self) -> &'static str {
+        "uring"
+    }
+
+    fn open_root(&self, path: &Path) -> io::Result<Dir> {
+        let root = ThreadBackend::new().open_root(path)?;
+        let kind = rustix::fs::fstatfs(&root).map(|statfs| statfs.f_type as u32);
+        self.remote.store(kind.is_ok_and(|kind| REMOTE.contains(&kind)), Relaxed);
+        Ok(root)
+    }
+
+    fn worker(&self, options: WorkerOptions) -> io::Result<Box<dyn Worker>> {
+        Ok(Box::new(UringWorker::new(self.caps, options, self.remote.load(Relaxed))))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! A batch of stats in flight at once.
+//!
+//! They have slots of their own, so that a batch can be done while fetches are in flight; completions of those that arrive
+//! meanwhile are kept for the next turn, for only `fetch` and `finish` have somewhere to hand content to.
+
+use super::ring::{Action, Ring};
+use super::worker::{STATS, State, TICK, UringWorker, timed_out};
+use leindex_fallback::{Dir, Kind, Listing, Meta};
+use rustix::fs::{Statx, makedev};
+use rustix::io::Errno;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+impl UringWorker {
+    /// Stats `picks` through the ring, as many at a time as there are slots.
+    pub(super) fn stat_in_ring(
+        &mut self,
+        dir: &Arc<Dir>,
+        listing: &Listing,
+        picks: &[u32],
+        done: &mut dyn FnMut(u32, io::Result<Meta>),
+    ) {
+        let begun = Instant::now();
+        let mut rest = picks.iter();
+        // Which slot asks for which entry.
+        let mut asked: Vec<(u32, u32)> = Vec::with_capacity(STATS as usize);
+        loop {
+            while let Some(slot) = self.free_stats.pop() {
+                let Some(&pick) = rest.next() else {
+                    self.free_stats.push(slot);
+                    break;
+                };
+                self.stats.stats += 1;
+                self.stats.ring_stats += 1;
+                asked.push((slot, pick));
+                let name = listing.c_name(pick as usize);
+                self.with_ring(|ring| ring.stat(slot, dir, name));
+            }
+            if asked.is_empty() {
+                break;
+            }
+            let entered = self.ring.as_mut().map_or(Ok(()), |(ring, _)| {
+                ring.submit()?;
+                ring.wait(TICK.min(self.options.timeout / 4).max(Duration::from_millis(1)))
+            });
+            if !self.take_stats(&mut asked, done) && (entered.is_err() || begun.elapsed() > self.options.timeout) {
+                self.abandon_stats(&mut asked, entered, done);
+            }
+        }
+        // Every slot is held by a stat that does not end: the rest would not either.
+        for &pick in rest {
+            self.stats.timeouts += 1;
+            done(pick, Err(timed_out(self.options.timeout)));
+        }
+        self.policy.batch_done(picks.len(), begun.elapsed());
+    }
+
+    /// Takes the stats that have completed; says whether there was one.
+    fn take_stats(&mut self, asked: &mut Vec<(u32, u32)>, done: &mut dyn FnMut(u32, io::Result<Meta>)) -> bool {
+        let mut any = false;
+        while let Some(completion) = self.with_ring(Ring::next_completion) {
+            if completion.action != Action::Stat {
+                self.postponed.push_back(completion);
+                continue;
+            }
+            any = true;
+            let slot = completion.slot;
+            let statx = self.with_ring(|ring| ring.statx(slot));
+            let position = asked.iter().position(|(each, _)| *each == slot);
+            // One that was given up before may arrive now.
+            self.let_go(slot);
+            let Some(position) = position else { continue };
+            let (_, pick) = asked.swap_remove(position);
+            let result = match (completion.result, statx) {
+                (Ok(_), Some(statx)) => Ok(meta(&statx)),
+                (Ok(_), None) => Err(Errno::IO.into()),
+                (Err(errno), _) => Err(errno.into()),
+            };
+            done(pick, result);
+        }
+        any
+    }
+
+    fn abandon_stats(
+        &mut self,
+        asked: &mut Vec<(u32, u32)>,
+        entered: io::Result<()>,
+        done: &mut dyn FnMut(u32, io::Result<Meta>),
+    ) {
+        for (slot, pick) in asked.drain(..) {
+            self.slots[slot as usize].state = State::Abandoned;
+            self.with_ring(|ring| ring.cancel(slot));
+            self.stats.timeouts += 1;
+            let error = match &entered {
+                Ok(()) => timed_out(self.options.timeout),
+                Err(error) => io::Error::new(error.kind(), error.to_string()),
+            };
+            done(pick, Err(error));
+        }
+    }
+}
+
+/// As the portable backend says it.
+fn meta(statx: &Statx) -> Meta {
+    Meta {
+        kind: Kind::from_mode(u32::from(statx.stx_mode)),
+        size: statx.stx_size,
+        mtime_ns: Meta::time_ns(statx.stx_mtime.tv_sec, i64::from(statx.stx_mtime.tv_nsec)),
+        ctime_ns: Meta::time_ns(statx.stx_ctime.tv_sec, i64::from(statx.stx_ctime.tv_nsec)),
+        inode: statx.stx_ino,
+        device: makedev(statx.stx_dev_major, statx.stx_dev_minor),
+        mode: u32::from(statx.stx_mode),
+    }
+}
