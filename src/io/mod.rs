@@ -5,9 +5,10 @@
 #[cfg(all(target_os = "linux", not(miri)))]
 mod uring;
 
-use leindex_fallback::{Backend, ThreadBackend};
-use std::fmt;
+use leindex_fallback::{Backend, Fetch, IoStats, Kind, Listing, ThreadBackend, WorkerOptions};
+use std::path::Path;
 use std::sync::Arc;
+use std::{fmt, io};
 
 /// Which backend a run is to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct Selected {
     pub backend: Arc<dyn Backend>,
     /// One line for `doctor` and the log.
     pub why: String,
+    /// The best one was wanted, the system could have it, and it cannot be used: `why` says what to change.
+    pub fell_back: bool,
 }
 
 /// The backend asked for cannot be used.
@@ -46,12 +49,12 @@ impl fmt::Display for Unavailable {
 /// # Errors
 /// When io_uring was asked for by name and cannot be used: why, and what to change.
 pub fn select(choice: BackendChoice) -> Result<Selected, Unavailable> {
-    let threads = |why: String| Selected { backend: Arc::new(ThreadBackend::new()), why };
+    let threads = |why: String, fell_back| Selected { backend: Arc::new(ThreadBackend::new()), why, fell_back };
     match (choice, ring()) {
-        (BackendChoice::Threads, _) => Ok(threads("asked for".into())),
+        (BackendChoice::Threads, _) => Ok(threads("asked for".into(), false)),
         (_, Ok(ring)) => Ok(ring),
-        (BackendChoice::Auto, Err(Unavailable(why))) => Ok(threads(why)),
-        (BackendChoice::Uring, Err(unavailable)) => Err(unavailable),
+        (BackendChoice::Auto, Err(Unavailable(why))) => Ok(threads(why, cfg!(target_os = "linux"))),
+        (BackendChoice::Uring, Err(Unavailable(why))) => Err(Unavailable(format!("{why}; or use --backend threads"))),
     }
 }
 
@@ -63,11 +66,39 @@ fn ring() -> Result<Selected, Unavailable> {
     if !missing.is_empty() {
         why += &format!("; it lacks {}, which calls replace", missing.join(", "));
     }
-    Ok(Selected { backend: Arc::new(uring::UringBackend::new(caps)), why })
+    Ok(Selected { backend: Arc::new(uring::UringBackend::new(caps)), why, fell_back: false })
 }
 
 /// io_uring is a part of Linux.
 #[cfg(not(all(target_os = "linux", not(miri))))]
 fn ring() -> Result<Selected, Unavailable> {
     Err(Unavailable("io_uring is a part of Linux: here there are only threads".into()))
+}
+
+/// Files that [`trial`] reads, and the most bytes of each.
+const TRIAL_FILES: usize = 64;
+const TRIAL_BYTES: u64 = 1 << 20;
+
+/// Stats the entries of one directory and reads some of its files, to see which ways the backend takes there.
+///
+/// # Errors
+/// When the directory cannot be listed. Files that cannot be read are counted.
+pub fn trial(backend: &dyn Backend, path: &Path) -> io::Result<IoStats> {
+    let mut worker = backend.worker(WorkerOptions::default())?;
+    let dir = Arc::new(backend.open_root(path)?);
+    let mut listing = Listing::new();
+    worker.list(&dir, &mut listing)?;
+    listing.sort_by_inode();
+    let picks: Vec<u32> = (0..listing.len().min(4 * TRIAL_FILES) as u32).collect();
+    let mut files = Vec::new();
+    worker.stat_batch(&dir, &listing, &picks, &mut |index, meta| {
+        files.extend(meta.ok().filter(|meta| meta.kind == Kind::File).map(|meta| (index, meta.size)));
+    });
+    files.truncate(TRIAL_FILES);
+    for (index, size) in files {
+        let name = listing.c_name(index as usize);
+        worker.fetch(Fetch { dir: &dir, name, size, limit: TRIAL_BYTES, token: 0 }, &mut |_| {});
+    }
+    worker.finish(&mut |_| {});
+    Ok(worker.stats())
 }

@@ -2,6 +2,7 @@
 //!
 //! * `probe`: what this kernel has.
 //! * `ring`, `memory`: the ring and the memory that the kernel uses. The islands of unsafe code here.
+//! * `op`: the operations, and how completions name them.
 //! * `pages`: which parts of the read buffer are taken.
 //! * `policy`: when to stat through the ring.
 //! * `worker`: the verbs of the contract, a state machine a file; `stats`: its batches of stats.
@@ -10,6 +11,7 @@
 //! `STATX` to a thread of its own), goes through a worker of the portable backend. See docs/performance.md.
 
 mod memory;
+mod op;
 mod pages;
 mod policy;
 mod probe;

@@ -168,12 +168,19 @@ const TRIAL_PATIENCE: Duration = Duration::from_secs(5);
 fn try_direct_open(caps: Caps, root: Dir) -> bool {
     let Ok(mut ring) = Ring::new(caps, TRIAL) else { return false };
     let root = Arc::new(root);
-    ["proc", "etc", "usr", "tmp", "dev", "bin"].into_iter().any(|name| {
+    for name in ["proc", "etc", "usr", "tmp", "dev", "bin"] {
         let Ok(name) = CString::new(name) else { return false };
         ring.open(0, &root, &name);
-        let opened = ring.submit().and_then(|()| ring.wait(TRIAL_PATIENCE));
-        opened.is_ok() && ring.next_completion().is_some_and(|completion| completion.result.is_ok())
-    })
+        if ring.submit().and_then(|()| ring.wait(TRIAL_PATIENCE)).is_err() {
+            return false;
+        }
+        match ring.next_completion() {
+            Some(completion) if completion.result.is_ok() => return true,
+            Some(_) => {}
+            None => return false,
+        }
+    }
+    false
 }
 
 /// Reads the start of a file.

@@ -22,6 +22,7 @@
 #![allow(unsafe_code)]
 
 use super::memory::Block;
+use super::op::{Action, Completion, from_user_data, user_data};
 use super::pages::{PAGE, Pages, Span};
 use super::probe::Caps;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
@@ -47,24 +48,6 @@ const OPEN_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::
 const STAT_FLAGS: AtFlags = AtFlags::SYMLINK_NOFOLLOW;
 /// The user data of cancellations, whose own completion means nothing.
 const CANCEL: u64 = u64::MAX;
-
-/// What a slot had the kernel do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
-    Open,
-    Check,
-    Read,
-    Stat,
-}
-
-/// The end of an operation.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Completion {
-    pub(super) slot: u32,
-    pub(super) action: Action,
-    /// Bytes for a read; otherwise of no meaning.
-    pub(super) result: Result<u32, Errno>,
-}
 
 /// What a ring has done.
 #[derive(Clone, Copy, Debug, Default)]
@@ -136,6 +119,8 @@ pub(super) struct Ring {
     /// Entries in the submission queue that the kernel has not seen, and operations that it has not completed.
     queued: u32,
     unfinished: u32,
+    /// Some of what was queued were cancellations.
+    cancelled: bool,
     /// The highest slot that may hold a direct descriptor, and one more.
     opened: u32,
     stats: RingStats,
@@ -170,6 +155,7 @@ impl Ring {
             fixed: false,
             queued: 0,
             unfinished: 0,
+            cancelled: false,
             opened: 0,
             stats: RingStats::default(),
         })
@@ -281,6 +267,7 @@ impl Ring {
         if !self.caps.cancel {
             return;
         }
+        self.cancelled = true;
         for action in [Action::Open, Action::Check, Action::Read, Action::Stat] {
             let entry = opcode::AsyncCancel::new(user_data(slot, action)).build().user_data(CANCEL);
             self.push_entry(&entry);
@@ -527,6 +514,10 @@ impl Ring {
 
     /// Cancels everything and waits for it; says whether nothing is left.
     fn drain(&mut self) -> bool {
+        if self.unfinished == self.queued && !self.cancelled {
+            // The kernel has seen none of it, and with the ring closed it never will.
+            return true;
+        }
         let begun = Instant::now();
         let slots = self.memory.cells.len() as u32;
         for slot in (0..slots).filter(|slot| self.memory.cells[*slot as usize].unfinished > 0).collect::<Vec<_>>() {
@@ -577,21 +568,6 @@ fn completed(cell: &mut Cell, slot: u32, action: Action, entry: &cqueue::Entry) 
         _ => {}
     }
     Completion { slot, action, result }
-}
-
-fn user_data(slot: u32, action: Action) -> u64 {
-    u64::from(slot) << 8 | action as u64
-}
-
-fn from_user_data(data: u64) -> Option<(u32, Action)> {
-    let action = match data & 0xff {
-        0 => Action::Open,
-        1 => Action::Check,
-        2 => Action::Read,
-        3 => Action::Stat,
-        _ => return None,
-    };
-    Some((u32::try_from(data >> 8).ok()?, action))
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! They have slots of their own, so that a batch can be done while fetches are in flight; completions of those that arrive
 //! meanwhile are kept for the next turn, for only `fetch` and `finish` have somewhere to hand content to.
 
-use super::ring::{Action, Ring};
+use super::op::Action;
+use super::ring::Ring;
 use super::worker::{STATS, State, TICK, UringWorker, timed_out};
 use leindex_fallback::{Dir, Kind, Listing, Meta};
 use rustix::fs::{Statx, makedev};

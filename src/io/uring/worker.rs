@@ -17,9 +17,10 @@
 //! Few slots are in use while everything is cached: content is handed on while it is in the processor's cache. As soon as
 //! something is not, all of them are.
 
+use super::op::{Action, Completion};
 use super::policy::{StatPolicy, TIMED};
 use super::probe::Caps;
-use super::ring::{Action, Completion, NAME_BYTES, Ring, RingSize};
+use super::ring::{NAME_BYTES, Ring, RingSize};
 use leindex_fallback::{
     Dir, Fetch, FetchError, Fetched, IoStats, Kind, Listing, Meta, Op, ThreadWorker, Worker, WorkerOptions, first_read,
     is_component,
