@@ -6,6 +6,9 @@ use std::time::Duration;
 pub const BATCH_FILES: usize = 100;
 /// Files of one directory that are handed to another shard as one piece of work.
 pub const CHUNK_FILES: usize = 128;
+/// Files that are stat'ed together, before the first of them is opened: enough to have a network busy, few enough that
+/// what a stat brought into the processor's cache is there when the file is opened.
+pub const STAT_FILES: usize = 32;
 /// A file larger than this is counted as too large by default. The largest file of linux-6.1 has 23 MB.
 pub const FILE_BYTES_DEFAULT: u64 = 64 << 20;
 /// The tokenizer addresses decoded text with 32 bits, and ISO-8859-1 may double when it is decoded.

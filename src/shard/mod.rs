@@ -8,6 +8,7 @@
 //!
 //! * `queue`: directories and chunks of files still to do, parcels of content to be indexed.
 //! * `scan`: one directory or chunk: list, rules, stat, compare, fetch.
+//! * `published`: what the published generation knows of a directory.
 //! * `ingest`: content to terms to segment.
 //! * `rules_in_dir`: which rule files hold in a directory.
 //! * `worker`: the loops of shards and readers.
@@ -17,6 +18,7 @@ mod ingest;
 mod outbox;
 pub(crate) mod placement;
 pub(crate) mod pool;
+mod published;
 mod queue;
 mod rules_in_dir;
 mod scan;

@@ -15,7 +15,7 @@ use crate::rules::Stack;
 use crate::store::Store;
 use crate::text::index::SegmentFactory;
 use crossbeam_channel::Sender;
-use leindex_fallback::{Backend, Dir, WorkerOptions};
+use leindex_fallback::{Backend, Dir, IoStats, WorkerOptions};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -102,6 +102,8 @@ pub(crate) struct PoolResult {
     pub(crate) first_ignored: Option<String>,
     /// Paths, when files were only listed.
     pub(crate) listed: Vec<Vec<u8>>,
+    /// What the workers' I/O took.
+    pub(crate) io: IoStats,
     /// How long the scan took, without the segments that were written after it.
     pub(crate) scan: Duration,
 }
@@ -130,6 +132,7 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
         skips: Mutex::default(),
         first_ignored: Mutex::default(),
         failure: Mutex::default(),
+        io: Mutex::default(),
     };
     let queue = Queue::default();
     let at = DirAt::Open(Arc::new(root));
@@ -170,6 +173,7 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
             .listed
             .map(|listed| listed.into_inner().unwrap_or_else(PoisonError::into_inner))
             .unwrap_or_default(),
+        io: context.io.into_inner().unwrap_or_else(PoisonError::into_inner),
         scan,
     })
 }

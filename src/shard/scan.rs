@@ -2,16 +2,17 @@
 
 use super::ingest::{FileInfo, Found, Ids};
 use super::outbox::Outbox;
+use super::published::{Fate, Published, is_unchanged};
 use super::queue::Queue;
 use super::rules_in_dir::{RuleOptions, RulePlace, is_private_data, rules_of};
 use crate::counters::{self, Counters};
 use crate::error::{Skip, StoreError};
-use crate::limits::{CHUNK_FILES, DEPTH_MAX, NAME_BYTES_MAX, SKIPS_LISTED};
-use crate::record::{DirId, DirRecord, FileMeta, Flags, Gone, Removal};
+use crate::limits::{CHUNK_FILES, DEPTH_MAX, NAME_BYTES_MAX, SKIPS_LISTED, STAT_FILES};
+use crate::record::{DirId, DirRecord, FileMeta, Gone, Removal};
 use crate::rules::{SourceKind, Stack};
+use crate::store::Store;
 use crate::store::schema::Entry;
-use crate::store::{Store, StoreReader};
-use leindex_fallback::{Dir, Fetch, FetchError, Fetched, Kind, Listing, Meta, Worker};
+use leindex_fallback::{Dir, Fetch, FetchError, Fetched, IoStats, Kind, Listing, Meta, Worker};
 use std::ffi::CString;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -80,6 +81,8 @@ pub(crate) struct ScanContext {
     /// The rule that excluded the first entry that was excluded, for the message when nothing is left.
     pub(crate) first_ignored: Mutex<Option<String>>,
     pub(crate) failure: Mutex<Option<StoreError>>,
+    /// What the workers that have ended have done.
+    pub(crate) io: Mutex<IoStats>,
 }
 
 impl ScanContext {
@@ -157,7 +160,7 @@ struct SubDir<'a> {
 }
 
 /// Whether a name is to be looked at when `only` some paths are, and what of it: the paths below it, or all.
-fn wanted(only: Option<&[Vec<u8>]>, name: &[u8]) -> Option<Option<Vec<Vec<u8>>>> {
+pub(super) fn wanted(only: Option<&[Vec<u8>]>, name: &[u8]) -> Option<Option<Vec<Vec<u8>>>> {
     let Some(only) = only else { return Some(None) };
     let mut below = Vec::new();
     for path in only {
@@ -196,6 +199,11 @@ impl<'r> Scanner<'r> {
     pub(super) fn finish(&mut self, sink: &mut dyn Sink) {
         let Scanner { context, counters, io, in_flight, .. } = self;
         io.finish(&mut |fetched| fetched_file(in_flight, context, counters, sink, fetched));
+    }
+
+    /// What this worker has done, for the report.
+    pub(super) fn end(self) {
+        *self.context.io.lock().unwrap_or_else(PoisonError::into_inner) += self.io.stats();
     }
 
     /// Reads and cache misses so far.
@@ -268,7 +276,7 @@ impl<'r> Scanner<'r> {
     ) -> Result<Sorted, StoreError> {
         let git = job.git || (0..listing.len()).any(|i| listing.name(i) == b".git");
         let rules = self.rules(job, dir, listing, git, sink);
-        let published = Published::load(self.context, job)?;
+        let published = Published::load(self.context.store.as_ref(), job)?;
         let mut fates = vec![Fate::Gone; published.entries.len()];
         let mut sorted = Sorted::default();
         self.path.clear();
@@ -410,23 +418,41 @@ impl<'r> Scanner<'r> {
             return;
         }
         let stat_ns = now_ns();
-        for pick in &job.picks {
+        let mut stats = Vec::with_capacity(STAT_FILES);
+        for picks in job.picks.chunks(STAT_FILES) {
             if self.context.cancelled.load(Relaxed) {
                 return;
             }
-            self.file(job, pick, stat_ns, sink);
+            self.stat_batch(job, picks, &mut stats);
+            for (pick, stat) in picks.iter().zip(stats.drain(..)) {
+                if self.context.cancelled.load(Relaxed) {
+                    return;
+                }
+                let meta = stat.and_then(|stat| self.judge(stat, &job.listing, pick.index as usize, &job.path));
+                match meta.or(pick.meta) {
+                    Some(meta) => self.file(job, pick, meta, stat_ns, sink),
+                    None => remove_published(pick.published, job, pick.index as usize, sink.outbox()),
+                }
+            }
         }
     }
 
-    fn file(&mut self, job: &FilesJob, pick: &Pick, stat_ns: i64, sink: &mut dyn Sink) {
+    /// The one stat of each of `picks`, in their order; `None` for one whose metadata is known already.
+    fn stat_batch(&mut self, job: &FilesJob, picks: &[Pick], stats: &mut Vec<Option<io::Result<Meta>>>) {
+        let wanted: Vec<u32> = picks.iter().filter(|pick| pick.meta.is_none()).map(|pick| pick.index).collect();
+        counters::add(&self.counters.stat_calls, wanted.len() as u64);
+        stats.clear();
+        stats.resize_with(picks.len(), || None);
+        self.io.stat_batch(&job.dir, &job.listing, &wanted, &mut |index, stat| {
+            // Picks are in the order of their indices: that of the listing.
+            if let Ok(position) = picks.binary_search_by_key(&index, |pick| pick.index) {
+                stats[position] = Some(stat);
+            }
+        });
+    }
+
+    fn file(&mut self, job: &FilesJob, pick: &Pick, meta: Meta, stat_ns: i64, sink: &mut dyn Sink) {
         let index = pick.index as usize;
-        let meta = match pick.meta {
-            Some(meta) => meta,
-            None => match self.stat(&job.dir, &job.listing, index, &job.path) {
-                Some(meta) => meta,
-                None => return remove_published(pick.published, job, index, sink.outbox()),
-            },
-        };
         if pick.published.is_some_and(|published| is_unchanged(&published, &meta, self.context.file_bytes_max)) {
             return counters::add(&self.counters.unchanged, 1);
         }
@@ -443,10 +469,16 @@ impl<'r> Scanner<'r> {
         io.fetch(request, &mut |fetched| fetched_file(in_flight, context, counters, sink, fetched));
     }
 
-    /// The one stat of an entry. A failure is reported here.
+    /// The one stat of an entry whose kind the listing did not say.
     fn stat(&mut self, dir: &Dir, listing: &Listing, index: usize, path: &[u8]) -> Option<Meta> {
         counters::add(&self.counters.stat_calls, 1);
-        let error = match self.io.stat(dir, listing, index) {
+        let stat = self.io.stat(dir, listing, index);
+        self.judge(stat, listing, index, path)
+    }
+
+    /// The metadata of an entry, if it is to be had and says what the listing said. A failure is reported here.
+    fn judge(&self, stat: io::Result<Meta>, listing: &Listing, index: usize, path: &[u8]) -> Option<Meta> {
+        let error = match stat {
             Ok(meta) if meta.kind == Kind::File || listing.kind(index) == Kind::Unknown => return Some(meta),
             Ok(_) => io::Error::other("is no longer a regular file"),
             Err(error) => error,
@@ -457,83 +489,6 @@ impl<'r> Scanner<'r> {
         self.context.skip(self.counters, Skip { path, op: "stat", reason, failure: !gone });
         None
     }
-}
-
-/// What the published generation holds of one directory, sorted by name.
-struct Published {
-    names: Vec<u8>,
-    entries: Vec<((u32, u32), Entry)>,
-}
-
-impl Published {
-    fn load(context: &ScanContext, job: &DirJob) -> Result<Published, StoreError> {
-        let mut published = Published { names: Vec::new(), entries: Vec::new() };
-        if job.known
-            && let Some(store) = &context.store
-        {
-            StoreReader::begin(store)?.for_each_child(job.id, |child| {
-                let start = published.names.len() as u32;
-                published.names.extend_from_slice(child.name);
-                published.entries.push(((start, published.names.len() as u32), child.entry));
-                Ok(())
-            })?;
-        }
-        Ok(published)
-    }
-
-    fn name(&self, at: usize) -> &[u8] {
-        let (start, end) = self.entries[at].0;
-        &self.names[start as usize..end as usize]
-    }
-
-    fn find(&self, name: &[u8]) -> Option<usize> {
-        self.entries.binary_search_by(|((start, end), _)| self.names[*start as usize..*end as usize].cmp(name)).ok()
-    }
-
-    /// Reports what the listing no longer has. Whoever comes in its place under the same name has another id.
-    fn report_gone(&self, job: &DirJob, fates: &[Fate], outbox: &mut Outbox) {
-        let parent = job.id;
-        let mut swapped = Vec::new();
-        for (at, fate) in fates.iter().enumerate().filter(|(_, fate)| **fate != Fate::Same) {
-            let name = self.name(at);
-            if wanted(job.only.as_deref(), name).is_none() {
-                continue;
-            }
-            let gone = match self.entries[at].1 {
-                Entry::File(meta) => Gone::File(meta.id),
-                Entry::Dir(dir) => Gone::Dir(dir),
-            };
-            let removal = Removal { parent, name: name.to_vec(), gone };
-            match fate {
-                Fate::Swapped => swapped.push(removal),
-                _ => outbox.removal(removal),
-            }
-        }
-        outbox.swapped(swapped);
-    }
-}
-
-/// What has become of a published entry.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// Its name is not there any more, or not accepted.
-    Gone,
-    /// It is still of its kind; whether it has changed is another matter.
-    Same,
-    /// The name stands for something of another kind.
-    Swapped,
-}
-
-/// Whether the file is as published: its metadata is the same and could not hide a change, and a file that was too large
-/// still is.
-fn is_unchanged(published: &FileMeta, meta: &Meta, file_bytes_max: u64) -> bool {
-    let too_large = published.flags.has(Flags::TOO_LARGE);
-    published.size == meta.size
-        && published.mtime_ns == meta.mtime_ns
-        && published.ctime_ns == meta.ctime_ns
-        && published.inode == meta.inode
-        && !published.flags.has(Flags::DIRTY)
-        && too_large == (meta.size > file_bytes_max)
 }
 
 /// A file of the last generation that cannot be read any more is not answered from.

@@ -49,6 +49,7 @@ pub(super) fn run_shard(mut scanner: Scanner<'_>, mut ingest: Ingest, shard: usi
         }
     }
     scanner.finish(&mut ingest);
+    scanner.end();
     if !context.cancelled.load(Relaxed) {
         ingest.seal(true);
     }
@@ -91,6 +92,7 @@ pub(super) fn run_reader(mut scanner: Scanner<'_>, outbox: Outbox, may_retire: b
     scanner.finish(&mut packer);
     packer.hand_over();
     packer.outbox.flush();
+    scanner.end();
     queue.reader_ends();
 }
 
