@@ -61,5 +61,6 @@ pub use engine::{
 };
 pub use error::{Error, OpenError, QueryError, RunError, Skip};
 pub use io::BackendChoice;
+pub use leindex_fallback::IoStats;
 pub use query::{Hit, Mode, Query, SearchResult};
 pub use shard::placement::Placement;

@@ -488,7 +488,11 @@ fn io_uring_is_used_when_asked_for_or_the_error_says_what_to_do() {
     let place = two_files();
     let engine = place.engine_with(|builder| builder.backend(BackendChoice::Uring));
     match engine.index().wait() {
-        Ok(report) => assert_eq!(report.backend, "uring"),
+        Ok(report) => {
+            assert_eq!(report.backend, "uring");
+            assert_eq!((report.files.indexed, report.io.stats), (2, report.files.stat_calls));
+            assert!(report.io.ring_opens == 2 && report.io.ring_reads == 2, "{:?}", report.io);
+        }
         Err(error) => {
             println!("SKIPPED: no run with io_uring: {error}");
             assert!(matches!(&error, RunError::Open(OpenError::Setting { setting: "backend", .. })), "{error:?}");
@@ -497,8 +501,11 @@ fn io_uring_is_used_when_asked_for_or_the_error_says_what_to_do() {
             assert!(no_index(engine.snapshot()));
         }
     }
+    drop(engine);
     let engine = place.engine_with(|builder| builder.backend(BackendChoice::Threads));
-    assert_eq!(support::run(&engine).backend, "threads");
+    let report = support::run(&engine);
+    assert_eq!(report.backend, "threads");
+    assert_eq!((report.io.entries, report.io.ring_opens, report.io.ring_reads), (0, 0, 0));
 }
 
 #[test]

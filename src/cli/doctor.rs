@@ -5,8 +5,8 @@ use super::exit::{Exit, Failure};
 use super::options::Options;
 use super::output::{self, Ui, bytes, count, one_line, path_bytes, shown};
 use super::{config_file, json, log, root, system};
-use leindex_engine::io::select;
-use leindex_engine::{BackendChoice, Engine, OpenError, QueryError};
+use leindex_engine::io::{select, trial};
+use leindex_engine::{BackendChoice, Engine, IoStats, OpenError, QueryError};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -66,7 +66,7 @@ pub(crate) fn run(args: PathArg, common: &CommonArgs) -> Result<Exit, Failure> {
     log::start(&options, &ui);
     let mut findings = vec![Finding::ok("version", format!("leindex-engine {}", env!("CARGO_PKG_VERSION")))];
     findings.extend(system::machine());
-    findings.push(backend(&options));
+    findings.extend(backend(&options, &path));
     findings.push(Finding::ok("rules", "portable matcher (Hyperscan is not part of this version)"));
     findings.push(Finding::ok("gpu", "not used (embeddings are not part of this version)"));
     if let Some(problem) = config {
@@ -83,16 +83,45 @@ pub(crate) fn run(args: PathArg, common: &CommonArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn backend(options: &Options) -> Finding {
+/// Which backend, why, and which ways it takes in `path`.
+fn backend(options: &Options, path: &Path) -> Vec<Finding> {
     let choice = match options.backend.unwrap_or_default() {
         Backend::Auto => BackendChoice::Auto,
         Backend::Uring => BackendChoice::Uring,
         Backend::Threads => BackendChoice::Threads,
     };
-    match select(choice) {
-        Ok(selected) => Finding::ok("backend", format!("{}: {}", selected.backend.name(), selected.why)),
-        Err(error) => Finding::warn("backend", error.to_string(), "remove the backend key from .leindex.toml"),
+    let selected = match select(choice) {
+        Ok(selected) => selected,
+        Err(error) => {
+            let next_step = "remove the backend key from .leindex.toml";
+            return vec![Finding::warn("backend", error.to_string(), next_step)];
+        }
+    };
+    let value = format!("{}: {}", selected.backend.name(), selected.why);
+    let backend = match selected.fell_back {
+        true => {
+            Finding::note("backend", value, "threads are slower on a cold cache and cannot give up a read that hangs")
+        }
+        false => Finding::ok("backend", value),
+    };
+    // What is wrong with the path is said where it is looked at.
+    let ways = trial(&*selected.backend, path).ok().map(|io| Finding::ok("ways taken", ways(&io)));
+    [backend].into_iter().chain(ways).collect()
+}
+
+fn ways(io: &IoStats) -> String {
+    let way = |all: u64, ring: u64, what: &str| format!("{all} {what} ({ring} by the ring)");
+    let mut value = [
+        way(io.stats, io.ring_stats, "stats"),
+        way(io.opens, io.ring_opens, "opens"),
+        way(io.reads, io.ring_reads, "reads"),
+    ]
+    .join(", ");
+    if io.enters > 0 {
+        let each = io.entries as f64 / io.enters as f64;
+        value += &format!(", {each:.1} operations an enter, {} not done at once", io.punts);
     }
+    value
 }
 
 /// About the tree and its index.

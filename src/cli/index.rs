@@ -38,6 +38,12 @@ pub(crate) fn build(engine: &Engine, ui: &Ui, interrupts: &Interrupts) -> Result
 
 /// Says on stderr what the numbers do not.
 pub(crate) fn tell(report: &Report) {
+    if report.backend_fell_back {
+        output::note(&format!(
+            "io_uring is not used: {}; --backend threads says that this is fine",
+            report.backend_why
+        ));
+    }
     if report.outcome == Outcome::Cancelled {
         output::note(&match report.generation {
             0 => "interrupted before anything was published: run again to index".to_owned(),

@@ -2,7 +2,7 @@
 
 use super::output::path_bytes;
 use base64::Engine as _;
-use leindex_engine::{Hit, Outcome, Report, SearchResult, Skip};
+use leindex_engine::{Hit, IoStats, Outcome, Report, SearchResult, Skip};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::io::{self, Write};
 use std::path::Path;
@@ -63,6 +63,7 @@ pub(crate) struct IndexJson {
     seconds: SecondsJson,
     peak_rss_bytes: u64,
     index_bytes: u64,
+    io: IoJson,
 }
 
 #[derive(serde::Serialize)]
@@ -75,6 +76,48 @@ struct FilesJson {
     binary: u64,
     too_large: u64,
     skipped: u64,
+}
+
+/// Which way was taken how often.
+#[derive(serde::Serialize)]
+pub(crate) struct IoJson {
+    dir_opens: u64,
+    lists: u64,
+    stats: u64,
+    ring_stats: u64,
+    opens: u64,
+    ring_opens: u64,
+    reads: u64,
+    ring_reads: u64,
+    advises: u64,
+    misses: u64,
+    retries: u64,
+    timeouts: u64,
+    entries: u64,
+    enters: u64,
+    punts: u64,
+}
+
+impl From<&IoStats> for IoJson {
+    fn from(io: &IoStats) -> Self {
+        IoJson {
+            dir_opens: io.dir_opens,
+            lists: io.lists,
+            stats: io.stats,
+            ring_stats: io.ring_stats,
+            opens: io.opens,
+            ring_opens: io.ring_opens,
+            reads: io.reads,
+            ring_reads: io.ring_reads,
+            advises: io.advises,
+            misses: io.misses,
+            retries: io.retries,
+            timeouts: io.timeouts,
+            entries: io.entries,
+            enters: io.enters,
+            punts: io.punts,
+        }
+    }
 }
 
 #[derive(serde::Serialize)]
@@ -133,6 +176,7 @@ impl From<&Report> for IndexJson {
             },
             peak_rss_bytes: report.peak_rss_bytes,
             index_bytes: report.index_bytes,
+            io: (&report.io).into(),
         }
     }
 }

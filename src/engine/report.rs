@@ -2,6 +2,7 @@
 
 use crate::counters::Counts;
 use crate::error::Skip;
+use leindex_fallback::IoStats;
 use std::path::PathBuf;
 
 /// How a run ended.
@@ -43,8 +44,12 @@ pub struct Report {
     pub backend: &'static str,
     /// Why that backend.
     pub backend_why: String,
+    /// Threads are used although io_uring was wanted: `backend_why` says what to change.
+    pub backend_fell_back: bool,
     /// I/O workers: shards and the most readers there were at once.
     pub shards: usize,
+    /// How the files were reached: calls, and operations of rings. Rule files are among the opens and reads.
+    pub io: IoStats,
     /// What was counted. The file counts add up to `seen`, except `removed`.
     pub files: Counts,
     /// The first [`crate::limits::SKIPS_LISTED`] skips; `files.skipped` counts all of them.

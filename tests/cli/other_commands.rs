@@ -125,7 +125,8 @@ fn doctor_says_what_to_do() {
     for wanted in ["kernel", "cpu", "cores", "memory", "open files", "memlock", "io_uring", "inotify", "Hyperscan"] {
         assert!(has(wanted) || !cfg!(target_os = "linux"), "{wanted}: {lines:?}");
     }
-    assert!(has("backend     threads: "), "{lines:?}");
+    assert!(has("backend     uring: ") || has("backend     threads: "), "{lines:?}");
+    assert!(has("ways taken  1 stats ("), "{lines:?}");
     assert!(has("there is none: run `leindex-engine "), "{lines:?}");
     tree.expect(0, &[]);
     let json = tree.expect(0, &["doctor", "--json"]);

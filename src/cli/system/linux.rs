@@ -2,6 +2,8 @@
 
 use super::super::doctor::Finding;
 use super::super::output::{bytes, count, shown};
+use leindex_engine::BackendChoice;
+use leindex_engine::io::select;
 use rustix::io::{Errno, ReadWriteFlags};
 use rustix::process::{Resource, getrlimit};
 use std::fs::{self, File};
@@ -22,7 +24,7 @@ pub(super) fn machine() -> Vec<Finding> {
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let mut findings = vec![Finding::ok("kernel", format!("Linux {kernel}")), processor(), cores()];
     findings.extend(memory());
-    findings.extend([open_files(), locked_memory(), io_uring(&kernel), nowait()]);
+    findings.extend([open_files(), locked_memory(), io_uring(), nowait()]);
     findings.extend(inotify());
     findings
 }
@@ -108,33 +110,22 @@ fn locked_memory() -> Finding {
     let limits = getrlimit(Resource::Memlock);
     let value = format!("{} soft, {} hard", limit(limits.current, bytes), limit(limits.maximum, bytes));
     if limits.maximum.is_some_and(|hard| hard < MEMLOCK_WANTED) {
-        Finding::note("memlock", value, "nothing in this version needs more; io_uring will (ulimit -Hl)")
+        Finding::note(
+            "memlock",
+            value,
+            "buffers of io_uring are not registered beyond that; reads are a little slower (ulimit -Hl)",
+        )
     } else {
         Finding::ok("memlock", value)
     }
 }
 
-/// Whether the system would allow io_uring, whatever this version makes of it.
-fn io_uring(kernel: &str) -> Finding {
+/// Whether io_uring can be used, and which of its parts.
+fn io_uring() -> Finding {
     const SUBJECT: &str = "io_uring";
-    const UNUSED: &str = "not part of this version, which uses threads";
-    let mut parts = kernel.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
-    let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-    if version < (5, 6) {
-        return Finding::note(SUBJECT, format!("{UNUSED}; this kernel is older than 5.6"), "nothing to do for now");
-    }
-    match number("/proc/sys/kernel/io_uring_disabled") {
-        Some(2) => Finding::note(
-            SUBJECT,
-            format!("{UNUSED}; kernel.io_uring_disabled is 2"),
-            "nothing to do for now; `sysctl kernel.io_uring_disabled=0` would allow it",
-        ),
-        Some(1) => Finding::note(
-            SUBJECT,
-            format!("{UNUSED}; kernel.io_uring_disabled is 1"),
-            "nothing to do for now; only members of kernel.io_uring_group would be allowed",
-        ),
-        _ => Finding::ok(SUBJECT, format!("{UNUSED}; the kernel would allow it")),
+    match select(BackendChoice::Uring) {
+        Ok(selected) => Finding::ok(SUBJECT, selected.why),
+        Err(error) => Finding::note(SUBJECT, "cannot be used", error.to_string()),
     }
 }
 
