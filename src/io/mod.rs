@@ -50,11 +50,12 @@ impl fmt::Display for Unavailable {
 /// When io_uring was asked for by name and cannot be used: why, and what to change.
 pub fn select(choice: BackendChoice) -> Result<Selected, Unavailable> {
     let threads = |why: String, fell_back| Selected { backend: Arc::new(ThreadBackend::new()), why, fell_back };
-    match (choice, ring()) {
-        (BackendChoice::Threads, _) => Ok(threads("asked for".into(), false)),
-        (_, Ok(ring)) => Ok(ring),
-        (BackendChoice::Auto, Err(Unavailable(why))) => Ok(threads(why, cfg!(target_os = "linux"))),
-        (BackendChoice::Uring, Err(Unavailable(why))) => Err(Unavailable(format!("{why}; or use --backend threads"))),
+    if choice == BackendChoice::Threads {
+        return Ok(threads("asked for".into(), false));
+    }
+    match ring() {
+        Err(Unavailable(why)) if choice == BackendChoice::Auto => Ok(threads(why, cfg!(target_os = "linux"))),
+        ring => ring.map_err(|Unavailable(why)| Unavailable(format!("{why}; or use --backend threads"))),
     }
 }
 

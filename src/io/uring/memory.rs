@@ -6,6 +6,10 @@ use super::pages::PAGE;
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
 
+/// A page of the larger kind. Blocks of this size or more ask for them: to touch new memory 4 KiB at a time was a tenth of
+/// the time of a warm walk.
+const HUGE_PAGE: usize = 2 << 20;
+
 /// Raw memory that the kernel may write to while Rust has no reference into it.
 pub(super) struct Block {
     at: NonNull<u8>,
@@ -18,9 +22,15 @@ unsafe impl Send for Block {}
 impl Block {
     /// At least `bytes` bytes, aligned to pages, of no particular content. `None` when there is no memory.
     pub(super) fn new(bytes: usize) -> Option<Block> {
-        let layout = Layout::from_size_align(bytes.max(1), PAGE).ok()?;
+        let is_large = bytes >= HUGE_PAGE;
+        let layout = Layout::from_size_align(bytes.max(1), if is_large { HUGE_PAGE } else { PAGE }).ok()?;
         // SAFETY: the layout is not empty. Test: `reads_arrive_where_they_belong`.
         let at = NonNull::new(unsafe { alloc(layout) })?;
+        if is_large {
+            // SAFETY: the range is the allocation that was just made, and this advice changes no content. Where it is refused
+            // nothing is lost. Test: `a_buffer_grows_and_keeps_its_content`.
+            unsafe { libc::madvise(at.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE) };
+        }
         Some(Block { at, layout })
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// A stat that takes this long has waited for something.
 const SLOW: Duration = Duration::from_micros(100);
 /// So many of the first stats of a batch are timed.
-pub(super) const TIMED: usize = 4;
+pub(super) const TIMED: usize = 2;
 /// Slow stats in a row that make a batch go through the ring.
 const SLOW_IN_A_ROW: u32 = 2;
 /// A batch that took less than this a stat had nothing to wait for.

@@ -41,6 +41,9 @@ use std::time::{Duration, Instant};
 pub(super) const NAME_BYTES: usize = 256;
 /// How long a dropped ring waits for operations that were cancelled.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
+/// A buffer for a large file has this much at least, so that it does for the next one too. What is never written to is
+/// no memory, only a range of addresses.
+const OWN_BYTES_MIN: usize = 16 << 20;
 /// The largest read in one entry: what the kernel itself cuts reads to.
 const READ_BYTES_MAX: usize = 0x7fff_f000;
 /// As the portable backend opens files (see there why each). `CLOEXEC` means nothing to a direct descriptor and is refused.
@@ -213,7 +216,8 @@ impl Ring {
     pub(super) fn reserve(&mut self, slot: u32, bytes: usize, own: bool) -> Result<bool, Errno> {
         let taken = if own {
             let fits = self.spare.take_if(|block| block.len() >= bytes);
-            Buffer::Own(fits.or_else(|| Block::new(bytes.next_multiple_of(PAGE))).ok_or(Errno::NOMEM)?)
+            let size = bytes.checked_next_power_of_two().unwrap_or(bytes).max(OWN_BYTES_MIN);
+            Buffer::Own(fits.or_else(|| Block::new(size)).ok_or(Errno::NOMEM)?)
         } else {
             match self.pages.take(bytes) {
                 Some(span) => Buffer::Shared(span),

@@ -47,7 +47,7 @@ const SHARED_READ_MAX: u64 = 512 << 10;
 /// Memory of their own that large reads in flight may have in all, unless there is only one.
 const OWN_BYTES_MAX: u64 = 16 << 20;
 /// A spare large buffer is kept for so many fetches that did not need it.
-const SMALL_TO_GIVE_BACK: u32 = 64;
+const SMALL_TO_GIVE_BACK: u32 = 4096;
 /// So many turns in a row without a wait make the window small again.
 const CALM_TURNS: u32 = 8;
 /// So many fetches without a wait are worth registering the buffer, which pins it.
@@ -349,7 +349,9 @@ impl UringWorker {
         let Ok(length) = usize::try_from(bytes) else { return self.end(slot, Err(out_of_memory()), done) };
         let is_large = bytes > SHARED_READ_MAX;
         let others = self.own_bytes - self.slots[slot as usize].own;
-        let is_too_much = is_large && others > 0 && others.saturating_add(bytes) > OWN_BYTES_MAX;
+        // While everything is cached one at a time is as fast, and takes the memory that the last one has left.
+        let most = if self.window > WARM_WINDOW { OWN_BYTES_MAX } else { 0 };
+        let is_too_much = is_large && others > 0 && others.saturating_add(bytes) > most;
         let reserved = if is_too_much { Ok(false) } else { self.reserve(slot, length, is_large) };
         match reserved {
             Ok(true) => {
@@ -535,15 +537,19 @@ impl Worker for UringWorker {
             return self.stat_in_ring(dir, listing, picks, done);
         }
         let timed = if ring_can { TIMED.min(picks.len() - 1) } else { 0 };
-        for (position, &pick) in picks.iter().enumerate() {
-            let begun = (position < timed).then(Instant::now);
-            let result = self.calls.stat(dir, listing, pick as usize);
-            let is_slow = begun.is_some_and(|begun| self.policy.called(begun.elapsed()));
+        let (first, rest) = picks.split_at(timed);
+        let mut is_slow = false;
+        let UringWorker { calls, policy, .. } = self;
+        let mut begun = (timed > 0).then(Instant::now);
+        calls.stat_batch(dir, listing, first, &mut |pick, result| {
+            is_slow |= begun.is_some_and(|begun| policy.called(begun.elapsed()));
             done(pick, result);
-            if is_slow && self.has_ring() {
-                return self.stat_in_ring(dir, listing, &picks[position + 1..], done);
-            }
+            begun = Some(Instant::now());
+        });
+        if is_slow && self.has_ring() {
+            return self.stat_in_ring(dir, listing, rest, done);
         }
+        self.calls.stat_batch(dir, listing, rest, done);
     }
 
     fn fetch(&mut self, request: Fetch<'_>, done: &mut dyn FnMut(Fetched<'_>)) {
