@@ -128,7 +128,7 @@ pub(super) fn all(cores: usize) -> Vec<Way> {
     ways
 }
 
-/// The engine's backends, with the two crews that it would use.
+/// The engine's backends, with the crews that it would use, and one between them.
 fn ours(cores: usize) -> Vec<Way> {
     let many = cores * THREADS_A_CORE_COLD;
     let backends = [
@@ -137,6 +137,7 @@ fn ours(cores: usize) -> Vec<Way> {
     ];
     let crews = [
         ("cores", Crew { threads: cores, pinned: true }, format!("{cores} pinned threads")),
+        ("2x", Crew { threads: 2 * cores, pinned: false }, format!("{} threads", 2 * cores)),
         ("8x", Crew { threads: many, pinned: false }, format!("{many} threads")),
     ];
     let mut ways = Vec::new();
@@ -230,7 +231,7 @@ mod tests {
             let only: Vec<String> = only.split(',').map(str::to_owned).collect();
             chosen(2, &only).map(|ways| ways.into_iter().map(|way| way.name).collect::<Vec<_>>())
         };
-        assert_eq!(choose("uring,find").unwrap(), ["uring-cores", "uring-8x", "find"]);
+        assert_eq!(choose("uring,find").unwrap(), ["uring-cores", "uring-2x", "uring-8x", "find"]);
         assert_eq!(choose("naive-1").unwrap(), ["naive-1"]);
         assert_eq!(choose("blocking-fd").unwrap().len(), 3);
         assert!(choose("uri").is_err());
