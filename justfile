@@ -22,7 +22,7 @@ fmt:
 
 # lints
 lint:
-    cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+    cargo clippy --workspace --exclude leindex-rivals --all-targets --all-features --locked -- -D warnings
 
 # house rules only
 tidy:
@@ -40,7 +40,7 @@ miri:
 
 # documentation, with warnings as errors
 doc *ARGS:
-    RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --all-features {{ARGS}}
+    RUSTDOCFLAGS='-D warnings' cargo doc --workspace --exclude leindex-rivals --no-deps --all-features {{ARGS}}
 
 # licences, sources, advisories
 deny:
@@ -58,6 +58,16 @@ bench-smoke:
 bench TREE *ARGS:
     scripts/env "{{TREE}}"
     cargo run --release -p leindex-bench -- --tree "{{TREE}}" {{ARGS}}
+
+# the rivals: their tests, lints and every way once on a small tree
+rivals-smoke:
+    cargo clippy -p leindex-rivals --all-targets --locked -- -D warnings
+    cargo test -p leindex-rivals --locked
+    cargo run --release -p leindex-rivals --locked -- --smoke
+
+# the rivals on a tree: just rivals benches/corpora/linux
+rivals TREE *ARGS:
+    cargo run --release -p leindex-rivals --locked -- --tree "{{TREE}}" {{ARGS}}
 
 # a flamegraph of one command: just flame 'index some/tree'
 flame WORKLOAD:

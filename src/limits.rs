@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// How long an operation on a file may take before the file is skipped: longer than a disk takes to spin up and a network
+/// mount to find its server again.
+pub const IO_TIMEOUT: Duration = Duration::from_secs(30);
 /// Files in one database batch by default: all of a batch is published, or none of it.
 pub const BATCH_FILES: usize = 100;
 /// Files of one directory that are handed to another shard as one piece of work.

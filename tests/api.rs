@@ -452,7 +452,7 @@ fn an_index_inside_in_directories_to_be_made_below_a_link_is_no_part_of_the_tree
 #[test]
 fn settings_out_of_range_are_refused_with_their_range() {
     let place = Place::new();
-    let cases: [(&str, EngineBuilder); 9] = [
+    let cases: [(&str, EngineBuilder); 11] = [
         ("shards: 0 is out of range: use 1 to 1024", Engine::builder().shards(Shards::Count(0))),
         ("shards: 1025 is out of range: use 1 to 1024", Engine::builder().shards(Shards::Count(1025))),
         ("max-file-size: 0 is out of range: use 1 to 2147418112", Engine::builder().file_bytes_max(0)),
@@ -464,6 +464,8 @@ fn settings_out_of_range_are_refused_with_their_range() {
         }),
         ("inverter-bytes: 2147483649 is out of range", Engine::builder().inverter_bytes((2 << 30) + 1)),
         ("inverter-bytes: 0 is out of range", Engine::builder().inverter_bytes(0)),
+        ("io-timeout: 0ns is out of range: use 1 ms to 1 hour", Engine::builder().io_timeout(Duration::ZERO)),
+        ("io-timeout: 3601s is out of range", Engine::builder().io_timeout(Duration::from_secs(3601))),
     ];
     for (message, builder) in cases {
         let error = builder.open(place.root()).expect_err(message);

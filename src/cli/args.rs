@@ -134,6 +134,9 @@ pub(crate) struct RunArgs {
     /// Files in a batch, which is published as a whole or not at all [default: 100]
     #[arg(long, value_name = "N")]
     pub(crate) batch_files: Option<usize>,
+    /// Skip a file that gives no answer for so long, where the backend can: io_uring [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) io_timeout: Option<u32>,
     /// How progress is shown on stderr [default: auto, a bar on a terminal and lines otherwise]
     #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) progress: Option<Progress>,

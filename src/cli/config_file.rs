@@ -14,7 +14,7 @@ pub(crate) const NAME: &str = ".leindex.toml";
 /// A larger file is no config file.
 const BYTES_MAX: u64 = 1 << 20;
 /// The keys there are, for the message about one that there is not.
-const KEYS: &str = "shards, backend, index-dir, max-file-size, batch-files, no-ignore, no-require-git, hidden, \
+const KEYS: &str = "shards, backend, index-dir, max-file-size, batch-files, io-timeout, no-ignore, no-require-git, hidden, \
                     no-hidden, exclude, ignore-file, json, progress, color, verbose";
 
 /// Reads the config file of `root`. Without one, nothing is set.
@@ -72,6 +72,7 @@ fn set(options: &mut Options, key: &str, value: &Value, root: &Path) -> Result<(
         "index-dir" => options.index_dir = Some(root.join(text(value)?)),
         "max-file-size" => options.max_file_size = Some(parse_size(&number_or_text(value)?)?),
         "batch-files" => options.batch_files = Some(number(value)?),
+        "io-timeout" => options.io_timeout = Some(number(value)?),
         "no-ignore" => options.no_ignore = Some(truth(value)?),
         "no-require-git" => options.no_require_git = Some(truth(value)?),
         "hidden" => options.hidden = Some(truth(value)?),
@@ -144,7 +145,7 @@ mod tests {
 
     #[test]
     fn every_key() {
-        let text = "shards = 3\nbackend = 'threads'\nindex-dir = 'x'\nmax-file-size = '2K'\nbatch-files = 7\n\
+        let text = "shards = 3\nbackend = 'threads'\nindex-dir = 'x'\nmax-file-size = '2K'\nbatch-files = 7\nio-timeout = 9\n\
                     no-ignore = true\nno-require-git = true\nno-hidden = true\nexclude = ['a', 'b']\n\
                     ignore-file = 'rules'\njson = true\nprogress = 'off'\ncolor = 'never'\nverbose = 2\n";
         let expected = Options {
@@ -153,6 +154,7 @@ mod tests {
             index_dir: Some("/r/x".into()),
             max_file_size: Some(2048),
             batch_files: Some(7),
+            io_timeout: Some(9),
             no_ignore: Some(true),
             no_require_git: Some(true),
             hidden: Some(false),

@@ -5,6 +5,7 @@ use super::exit::Failure;
 use super::git_config;
 use leindex_engine::{BackendChoice, Engine, RulesConfig, Shards};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Every option that can be given in more than one place; `None` where it was not given.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,6 +15,7 @@ pub(crate) struct Options {
     pub(crate) index_dir: Option<PathBuf>,
     pub(crate) max_file_size: Option<u64>,
     pub(crate) batch_files: Option<usize>,
+    pub(crate) io_timeout: Option<u32>,
     pub(crate) no_ignore: Option<bool>,
     pub(crate) no_require_git: Option<bool>,
     pub(crate) hidden: Option<bool>,
@@ -48,6 +50,7 @@ impl Options {
         self.backend = run.backend;
         self.max_file_size = run.max_file_size;
         self.batch_files = run.batch_files;
+        self.io_timeout = run.io_timeout;
         self.progress = run.progress;
         self
     }
@@ -73,6 +76,7 @@ impl Options {
             index_dir: self.index_dir.or(config.index_dir),
             max_file_size: self.max_file_size.or(config.max_file_size),
             batch_files: self.batch_files.or(config.batch_files),
+            io_timeout: self.io_timeout.or(config.io_timeout),
             no_ignore: self.no_ignore.or(config.no_ignore),
             no_require_git: self.no_require_git.or(config.no_require_git),
             hidden: self.hidden.or(config.hidden),
@@ -121,6 +125,9 @@ impl Options {
         }
         if let Some(files) = self.batch_files {
             builder = builder.batch_files(files);
+        }
+        if let Some(seconds) = self.io_timeout {
+            builder = builder.io_timeout(Duration::from_secs(seconds.into()));
         }
         Ok(builder.open(root)?)
     }

@@ -77,6 +77,8 @@ pub struct Config {
     pub inverter_bytes: usize,
     /// Reads that a worker keeps in flight.
     pub lookahead: usize,
+    /// How long an operation may take.
+    pub io_timeout: Duration,
 }
 
 impl Default for Config {
@@ -92,6 +94,7 @@ impl Default for Config {
             checkpoint: limits::CHECKPOINT,
             inverter_bytes: limits::INVERTER_BYTES,
             lookahead: 64,
+            io_timeout: limits::IO_TIMEOUT,
         }
     }
 }
@@ -160,6 +163,14 @@ impl EngineBuilder {
         self
     }
 
+    /// How long a stat, open or read in a ring may take before the file is skipped. Default 30 s, from 1 ms to an hour.
+    /// The other backend, and the listing of directories, wait for as long as the system does. So does the end of a run: a
+    /// thread cannot end while the kernel still holds an operation of its ring.
+    pub fn io_timeout(mut self, timeout: Duration) -> Self {
+        self.config.io_timeout = timeout;
+        self
+    }
+
     /// Opens the tree. Nothing is written before the first run.
     ///
     /// # Errors
@@ -181,6 +192,10 @@ impl Config {
         }
         out_of_range("max-file-size", self.file_bytes_max, 1, limits::FILE_BYTES_MAX)?;
         out_of_range("batch-files", self.batch_files as u64, 1, 100_000)?;
+        if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&self.io_timeout) {
+            let detail = format!("{:?} is out of range: use 1 ms to 1 hour", self.io_timeout);
+            return Err(OpenError::Setting { setting: "io-timeout", detail });
+        }
         out_of_range("inverter-bytes", self.inverter_bytes as u64, 1 << 20, limits::INVERTER_BYTES_MAX as u64)
     }
 }

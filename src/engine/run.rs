@@ -343,6 +343,7 @@ pub(super) fn scan_input(engine: &Engine, selected: &Selected, scan: Scan) -> Re
         file_bytes_max: config.file_bytes_max,
         batch_files: config.batch_files,
         lookahead: config.lookahead,
+        io_timeout: config.io_timeout,
         cancelled: scan.cancelled,
         progress: scan.progress,
     })

@@ -56,6 +56,7 @@ pub(crate) struct ScanInput {
     pub(crate) file_bytes_max: u64,
     pub(crate) batch_files: usize,
     pub(crate) lookahead: usize,
+    pub(crate) io_timeout: Duration,
     pub(crate) cancelled: Arc<AtomicBool>,
     pub(crate) progress: Arc<PoolProgress>,
 }
@@ -138,7 +139,7 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
     let at = DirAt::Open(Arc::new(root));
     let (known, rules, git) = (context.store.is_some(), input.rules, input.git);
     queue.push(&mut vec![Job::Dir(DirJob { at, id: ROOT, known, path: Vec::new(), only, rules, git, depth: 0 })]);
-    let options = WorkerOptions::default().lookahead(input.lookahead);
+    let options = WorkerOptions::default().lookahead(input.lookahead).timeout(input.io_timeout);
     let team = Team { context: &context, queue: &queue, backend: &*backend, options, progress: &progress, to_commit };
     let begun = Instant::now();
     let mut scan = Duration::ZERO;
