@@ -4,9 +4,10 @@
 //! meanwhile are kept for the next turn, for only `fetch` and `finish` have somewhere to hand content to.
 
 use super::op::Action;
+use super::policy::TIMED;
 use super::ring::Ring;
 use super::worker::{STATS, State, TICK, UringWorker, timed_out};
-use leindex_fallback::{Dir, Kind, Listing, Meta};
+use leindex_fallback::{Dir, Kind, Listing, Meta, Worker};
 use rustix::fs::{Statx, makedev};
 use rustix::io::Errno;
 use std::io;
@@ -14,6 +15,34 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 impl UringWorker {
+    /// Stats `picks` by calls or through the ring, as the policy says.
+    pub(super) fn stat_some(
+        &mut self,
+        dir: &Arc<Dir>,
+        listing: &Listing,
+        picks: &[u32],
+        done: &mut dyn FnMut(u32, io::Result<Meta>),
+    ) {
+        let ring_can = self.caps.statx && picks.len() > 1;
+        if ring_can && self.policy.begin() && self.has_ring() {
+            return self.stat_in_ring(dir, listing, picks, done);
+        }
+        let timed = if ring_can { TIMED.min(picks.len() - 1) } else { 0 };
+        let (first, rest) = picks.split_at(timed);
+        let mut is_slow = false;
+        let UringWorker { calls, policy, .. } = self;
+        let mut begun = (timed > 0).then(Instant::now);
+        calls.stat_batch(dir, listing, first, &mut |pick, result| {
+            is_slow |= begun.is_some_and(|begun| policy.called(begun.elapsed()));
+            done(pick, result);
+            begun = Some(Instant::now());
+        });
+        if is_slow && self.has_ring() {
+            return self.stat_in_ring(dir, listing, rest, done);
+        }
+        self.calls.stat_batch(dir, listing, rest, done);
+    }
+
     /// Stats `picks` through the ring, as many at a time as there are slots.
     pub(super) fn stat_in_ring(
         &mut self,

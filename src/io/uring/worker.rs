@@ -18,7 +18,7 @@
 //! something is not, all of them are.
 
 use super::op::{Action, Completion};
-use super::policy::{StatPolicy, TIMED};
+use super::policy::StatPolicy;
 use super::probe::Caps;
 use super::ring::{NAME_BYTES, Ring, RingSize};
 use leindex_fallback::{
@@ -106,10 +106,10 @@ const FREE: Slot = Slot {
 
 /// A worker with a ring of its own, made by the thread that uses it.
 pub(super) struct UringWorker {
-    caps: Caps,
+    pub(super) caps: Caps,
     pub(super) options: WorkerOptions,
     /// For the verbs that a ring has no operation for, and for files that it does not suit.
-    calls: ThreadWorker,
+    pub(super) calls: ThreadWorker,
     pub(super) ring: Option<(Ring, ThreadId)>,
     /// A ring could not be made, or has failed: everything is done by calls from then on.
     without_ring: bool,
@@ -170,7 +170,7 @@ impl UringWorker {
     }
 
     /// Whether there is a ring, making it if need be.
-    fn has_ring(&mut self) -> bool {
+    pub(super) fn has_ring(&mut self) -> bool {
         if self.without_ring {
             return false;
         }
@@ -532,24 +532,7 @@ impl Worker for UringWorker {
         picks: &[u32],
         done: &mut dyn FnMut(u32, io::Result<Meta>),
     ) {
-        let ring_can = self.caps.statx && picks.len() > 1;
-        if ring_can && self.policy.begin() && self.has_ring() {
-            return self.stat_in_ring(dir, listing, picks, done);
-        }
-        let timed = if ring_can { TIMED.min(picks.len() - 1) } else { 0 };
-        let (first, rest) = picks.split_at(timed);
-        let mut is_slow = false;
-        let UringWorker { calls, policy, .. } = self;
-        let mut begun = (timed > 0).then(Instant::now);
-        calls.stat_batch(dir, listing, first, &mut |pick, result| {
-            is_slow |= begun.is_some_and(|begun| policy.called(begun.elapsed()));
-            done(pick, result);
-            begun = Some(Instant::now());
-        });
-        if is_slow && self.has_ring() {
-            return self.stat_in_ring(dir, listing, rest, done);
-        }
-        self.calls.stat_batch(dir, listing, rest, done);
+        self.stat_some(dir, listing, picks, done);
     }
 
     fn fetch(&mut self, request: Fetch<'_>, done: &mut dyn FnMut(Fetched<'_>)) {
