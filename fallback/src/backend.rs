@@ -28,6 +28,8 @@
 //! 8. **Dropping a worker** closes what it holds and forgets its fetches without calling `done`.
 //!
 //! 9. **A worker may be moved to another thread while nothing is in flight**, not otherwise.
+//! 10. **After a cancel nothing is waited for**: once the flag of [`WorkerOptions::cancelled`] is set, fetches and stats in
+//!     flight end as they can, if need be with an error of kind `Interrupted`. A plain call is not cut short.
 //!
 //! What not every backend can promise: time-outs. A blocking call on a dead network mount cannot be interrupted on every
 //! system, so a caller that must answer keeps workers on threads of their own and watches them from outside. A backend
@@ -40,6 +42,7 @@ use crate::{Dir, Fetch, Fetched, IoStats, Listing, Meta};
 use std::ffi::CStr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -119,8 +122,8 @@ pub trait Worker: Send {
     fn stats(&self) -> IoStats;
 }
 
-/// How a worker is set up. A plain value: start from the default and change fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a worker is set up: start from the default and change fields.
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WorkerOptions {
     /// The most fetches in flight: 64 unless set. Each holds one descriptor. 0 waits for each file in turn.
@@ -130,6 +133,8 @@ pub struct WorkerOptions {
     pub buffer_bytes: usize,
     /// How long an operation may take before it is given up, where the backend can do that: 30 s unless set.
     pub timeout: Duration,
+    /// Set from outside when the work is not wanted any more; none unless set.
+    pub cancelled: Option<Arc<AtomicBool>>,
 }
 
 impl WorkerOptions {
@@ -150,10 +155,26 @@ impl WorkerOptions {
         self.timeout = timeout;
         self
     }
+
+    /// These options with a flag that [`cancelled`](WorkerOptions::cancelled) the work.
+    pub fn cancelled(mut self, flag: Arc<AtomicBool>) -> WorkerOptions {
+        self.cancelled = Some(flag);
+        self
+    }
+
+    /// Whether the work is not wanted any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.as_ref().is_some_and(|flag| flag.load(Relaxed))
+    }
+}
+
+/// The error of what was not done because of a cancel.
+pub fn cancelled() -> io::Error {
+    io::Error::new(io::ErrorKind::Interrupted, "cancelled")
 }
 
 impl Default for WorkerOptions {
     fn default() -> WorkerOptions {
-        WorkerOptions { lookahead: 64, buffer_bytes: 256 << 10, timeout: Duration::from_secs(30) }
+        WorkerOptions { lookahead: 64, buffer_bytes: 256 << 10, timeout: Duration::from_secs(30), cancelled: None }
     }
 }

@@ -58,6 +58,7 @@ pub const CASES: &[Case] = &[
     Case { name: "links", check: hostile::links, every_setup: true },
     Case { name: "pipes", check: hostile::pipes, every_setup: true },
     Case { name: "directory-for-file", check: hostile::directory_for_file, every_setup: true },
+    Case { name: "cancelled", check: fetches::cancelled, every_setup: true },
     Case { name: "unreadable", check: hostile::unreadable, every_setup: true },
     Case { name: "errors-among-files", check: hostile::errors_among_files, every_setup: true },
 ];
@@ -69,10 +70,10 @@ pub const CASES: &[Case] = &[
 /// At the first breach of the contract.
 pub fn run(backend: &dyn Backend, scratch: &Path) {
     let default = WorkerOptions::default();
-    let setups = [default, default.lookahead(0), default.lookahead(3).buffer_bytes(1)];
+    let setups = [default.clone(), default.clone().lookahead(0), default.lookahead(3).buffer_bytes(1)];
     for (setup, options) in setups.into_iter().enumerate() {
         for case in CASES.iter().filter(|case| setup == 0 || case.every_setup) {
-            run_case(backend, case, options, &scratch.join(format!("{setup}-{}", case.name)));
+            run_case(backend, case, options.clone(), &scratch.join(format!("{setup}-{}", case.name)));
         }
     }
 }
@@ -115,7 +116,7 @@ type Ends = BTreeMap<u64, Vec<Ended>>;
 
 impl Bench<'_> {
     fn worker(&self) -> Box<dyn Worker> {
-        self.backend.worker(self.options).unwrap()
+        self.backend.worker(self.options.clone()).unwrap()
     }
 
     fn root(&self) -> Arc<Dir> {

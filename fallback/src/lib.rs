@@ -59,7 +59,7 @@ mod listing;
 mod op;
 mod threads;
 
-pub use backend::{Backend, Worker, WorkerOptions};
+pub use backend::{Backend, Worker, WorkerOptions, cancelled};
 pub use dir::Dir;
 #[cfg(feature = "faulty")]
 pub use faulty::{Faults, FaultyBackend};

@@ -20,7 +20,7 @@ use portable as sys;
 use unix as sys;
 
 use crate::op::{EMPTY_READ_BYTES, first_read};
-use crate::{Backend, Dir, Fetch, FetchError, Fetched, IoStats, Listing, Meta, Op, Worker, WorkerOptions};
+use crate::{Backend, Dir, Fetch, FetchError, Fetched, IoStats, Listing, Meta, Op, Worker, WorkerOptions, cancelled};
 use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::io;
@@ -119,8 +119,8 @@ impl ThreadWorker {
         let buffer_bytes = options.buffer_bytes.max(EMPTY_READ_BYTES as usize);
         let options = WorkerOptions { buffer_bytes, ..options };
         ThreadWorker {
-            options,
             pending: VecDeque::with_capacity(options.lookahead.min(1 << 10) + 1),
+            options,
             buffer: vec![0; buffer_bytes],
             small_in_a_row: 0,
             list_buffer: sys::ListBuffer::default(),
@@ -231,7 +231,10 @@ impl ThreadWorker {
 
     fn complete_oldest(&mut self, done: &mut dyn FnMut(Fetched<'_>)) {
         if let Some(open) = self.pending.pop_front() {
-            let result = self.read_whole(&open, 0);
+            let result = match self.options.is_cancelled() {
+                true => Err(FetchError::Io { op: Op::Read, source: cancelled() }),
+                false => self.read_whole(&open, 0),
+            };
             self.complete(open.token, result, true, done);
         }
     }

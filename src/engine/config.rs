@@ -2,10 +2,12 @@
 
 use super::Engine;
 use crate::error::OpenError;
-use crate::io::BackendChoice;
+use crate::io::{BackendChoice, Selected, select};
 use crate::limits;
 use crate::shard::placement::Placement;
+use leindex_fallback::Backend;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How many I/O workers a run has.
@@ -63,6 +65,8 @@ pub struct Config {
     pub placement: Placement,
     /// Which I/O backend.
     pub backend: BackendChoice,
+    /// A backend of the caller's, instead of that.
+    pub own_backend: Option<Arc<dyn Backend>>,
     /// Rules.
     pub rules: RulesConfig,
     /// Where the index is; `None` is `.leindex-engine` in the root.
@@ -81,12 +85,22 @@ pub struct Config {
     pub io_timeout: Duration,
 }
 
+impl Config {
+    pub(super) fn select_backend(&self) -> Result<Selected, OpenError> {
+        if let Some(backend) = &self.own_backend {
+            return Ok(Selected { backend: Arc::clone(backend), why: "given by the caller".into(), fell_back: false });
+        }
+        select(self.backend).map_err(|error| OpenError::Setting { setting: "backend", detail: error.to_string() })
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
             shards: Shards::Auto,
             placement: Placement::Pinned,
             backend: BackendChoice::Auto,
+            own_backend: None,
             rules: RulesConfig::default(),
             index_dir: None,
             file_bytes_max: limits::FILE_BYTES_DEFAULT,
@@ -122,6 +136,13 @@ impl EngineBuilder {
     /// Default [`BackendChoice::Auto`].
     pub fn backend(mut self, backend: BackendChoice) -> Self {
         self.config.backend = backend;
+        self
+    }
+
+    /// A backend of the caller's own for all file access of runs: one that injects faults, measures, or knows another way
+    /// to the files. It must keep the contract of [`leindex_fallback::Worker`], for which that crate has a test suite.
+    pub fn own_backend(mut self, backend: Arc<dyn Backend>) -> Self {
+        self.config.own_backend = Some(backend);
         self
     }
 
@@ -164,8 +185,8 @@ impl EngineBuilder {
     }
 
     /// How long a stat, open or read in a ring may take before the file is skipped. Default 30 s, from 1 ms to an hour.
-    /// The other backend, and the listing of directories, wait for as long as the system does. So does the end of a run: a
-    /// thread cannot end while the kernel still holds an operation of its ring.
+    /// The other backend, and the listing of directories, wait for as long as the system does. The thread of a ring that
+    /// the kernel does not let go of outlives the run: it ends when the file system answers, or with the process.
     pub fn io_timeout(mut self, timeout: Duration) -> Self {
         self.config.io_timeout = timeout;
         self

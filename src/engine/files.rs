@@ -3,7 +3,7 @@
 use super::Engine;
 use super::run::{Scan, scan_error, scan_input};
 use crate::counters::Counts;
-use crate::error::{OpenError, RunError, Skip};
+use crate::error::{RunError, Skip};
 use crate::shard::{Ids, run_pool};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32};
@@ -24,8 +24,7 @@ pub struct FileList {
 
 pub(super) fn list(engine: &Engine) -> Result<FileList, RunError> {
     let layout = &engine.inner.layout;
-    let selected = crate::io::select(engine.inner.config.backend)
-        .map_err(|error| OpenError::Setting { setting: "backend", detail: error.to_string() })?;
+    let selected = engine.inner.config.select_backend()?;
     // Nothing is sent, so nobody needs to listen.
     let (to_commit, _) = crossbeam_channel::unbounded();
     let progress = Arc::default();

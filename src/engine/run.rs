@@ -241,8 +241,7 @@ pub(super) fn start(engine: Engine, only: Option<Vec<PathBuf>>) -> Run {
 fn run(engine: &Engine, shared: &Shared, only: Option<Vec<PathBuf>>) -> Result<Report, RunError> {
     let layout = &engine.inner.layout;
     let config = &engine.inner.config;
-    let selected = crate::io::select(config.backend)
-        .map_err(|error| crate::error::OpenError::Setting { setting: "backend", detail: error.to_string() })?;
+    let selected = config.select_backend()?;
     let _lock = lock::acquire(layout)?;
     let store = engine.store()?;
     let opened = recovery::open_for_writing(&store, &engine.text_dir()).map_err(|error| layout.run_error(error))?;

@@ -1,4 +1,7 @@
-//! Starts the workers of a run, adds readers while reads miss the cache, and waits for all of them.
+//! Starts the workers of a run, adds readers while reads miss the cache, and waits until all of them are done.
+//!
+//! It waits for their work, not for their threads: a thread whose ring has an operation that never ends (a file system
+//! hangs) cannot end either, for the kernel lets it go only when the operation is over.
 
 use super::ingest::{Ids, Ingest, SegmentLimits};
 use super::outbox::{Outbox, ToCommit};
@@ -17,6 +20,7 @@ use crate::text::index::SegmentFactory;
 use crossbeam_channel::Sender;
 use leindex_fallback::{Backend, Dir, IoStats, WorkerOptions};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{Builder, Scope};
@@ -133,35 +137,28 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
         skips: Mutex::default(),
         first_ignored: Mutex::default(),
         failure: Mutex::default(),
+        panicked: Mutex::default(),
         io: Mutex::default(),
     };
     let queue = Queue::default();
     let at = DirAt::Open(Arc::new(root));
     let (known, rules, git) = (context.store.is_some(), input.rules, input.git);
     queue.push(&mut vec![Job::Dir(DirJob { at, id: ROOT, known, path: Vec::new(), only, rules, git, depth: 0 })]);
-    let options = WorkerOptions::default().lookahead(input.lookahead).timeout(input.io_timeout);
+    let cancelled = Arc::clone(&context.cancelled);
+    let options = WorkerOptions::default().lookahead(input.lookahead).timeout(input.io_timeout).cancelled(cancelled);
     let team = Team { context: &context, queue: &queue, backend: &*backend, options, progress: &progress, to_commit };
     let begun = Instant::now();
     let mut scan = Duration::ZERO;
-    let panicked = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let started = team.start(scope, input.shards, factory.as_ref(), (input.segment_limits, input.placement));
-        let started = started.and_then(|mut handles| {
-            handles.extend(team.supervise(scope, input.readers)?);
-            Ok(handles)
-        });
+        let ended = started.and_then(|()| team.supervise(scope, input.readers));
         scan = begun.elapsed();
         scanned.store(true, Relaxed);
         // Those that could be started must not go on alone.
-        let handles = started.inspect_err(|_| {
-            context.cancelled.store(true, Relaxed);
-            queue.close();
-        })?;
-        let messages =
-            handles.into_iter().filter_map(|handle| handle.join().err().map(|payload| panic_message(&*payload)));
-        Ok(messages.last())
-    });
-    let panicked = panicked.map_err(PoolError::Io)?;
-    if let Some(message) = panicked {
+        ended.inspect_err(|_| team.stop())
+    })
+    .map_err(PoolError::Io)?;
+    if let Some(message) = context.panicked.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(PoolError::Panicked(message));
     }
     if let Some(error) = context.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -193,7 +190,7 @@ type Handle<'s> = std::thread::ScopedJoinHandle<'s, ()>;
 
 impl<'e> Team<'e> {
     fn scanner<'s>(&'s self, counters: &'s Counters) -> io::Result<Scanner<'s>> {
-        let io = self.backend.worker(self.options)?;
+        let io = self.backend.worker(self.options.clone())?;
         Ok(Scanner::new(self.context, self.queue, counters, io))
     }
 
@@ -203,9 +200,9 @@ impl<'e> Team<'e> {
         shards: usize,
         factory: Option<&SegmentFactory>,
         (limits, placement): (SegmentLimits, Placement),
-    ) -> io::Result<Vec<Handle<'s>>> {
-        let shards = factory.iter().cycle().take(shards).enumerate();
-        shards.map(|(shard, factory)| self.start_shard(scope, shard, (*factory).clone(), limits, placement)).collect()
+    ) -> io::Result<()> {
+        let mut shards = factory.iter().cycle().take(shards).enumerate();
+        shards.try_for_each(|(shard, factory)| self.start_shard(scope, shard, (*factory).clone(), limits, placement))
     }
 
     fn start_shard<'s>(
@@ -215,22 +212,21 @@ impl<'e> Team<'e> {
         factory: SegmentFactory,
         limits: SegmentLimits,
         placement: Placement,
-    ) -> io::Result<Handle<'s>> {
+    ) -> io::Result<()> {
         let counters = self.progress.worker();
         let first = Ingest::first_segment(shard as u32);
         let outbox = Outbox::new(self.to_commit.clone(), Some(first), self.context.batch_files);
         let run = move || {
-            let _guard = CloseOnPanic(self);
-            match self.scanner(&counters) {
+            self.guard(|| match self.scanner(&counters) {
                 Ok(scanner) => {
                     let cancelled = Arc::clone(&self.context.cancelled);
                     let ingest = Ingest::new(shard as u32, factory, limits, cancelled, outbox);
                     run_shard(scanner, ingest, shard, placement);
                 }
                 Err(error) => self.context.fail(error.into()),
-            }
+            });
         };
-        Builder::new().name(format!("leindex-shard-{shard}")).spawn_scoped(scope, run)
+        Builder::new().name(format!("leindex-shard-{shard}")).spawn_scoped(scope, run).map(drop)
     }
 
     fn start_reader<'s>(&'s self, scope: &'s Scope<'s, '_>, number: usize, may_retire: bool) -> io::Result<Handle<'s>> {
@@ -238,14 +234,13 @@ impl<'e> Team<'e> {
         let outbox = Outbox::new(self.to_commit.clone(), None, self.context.batch_files);
         self.queue.reader_begins();
         let run = move || {
-            let _guard = CloseOnPanic(self);
-            match self.scanner(&counters) {
+            self.guard(|| match self.scanner(&counters) {
                 Ok(scanner) => run_reader(scanner, outbox, may_retire),
                 Err(error) => {
                     self.context.fail(error.into());
                     self.queue.reader_ends();
                 }
-            }
+            });
         };
         let started = Builder::new().name(format!("leindex-reader-{number}")).spawn_scoped(scope, run);
         if started.is_err() {
@@ -256,8 +251,9 @@ impl<'e> Team<'e> {
 
     /// Watches the run until its work is done, starting readers while they help: twice as many each time that the last
     /// ones did not bring the misses down.
-    fn supervise<'s>(&'s self, scope: &'s Scope<'s, '_>, (first, most): (usize, usize)) -> io::Result<Vec<Handle<'s>>> {
+    fn supervise<'s>(&'s self, scope: &'s Scope<'s, '_>, (first, most): (usize, usize)) -> io::Result<()> {
         let mut handles: Vec<Handle<'s>> = Vec::new();
+        let may_retire = first < most;
         let mut wanted = first;
         let mut seen = Counts::default();
         let mut started = 0;
@@ -267,9 +263,9 @@ impl<'e> Team<'e> {
                 break;
             }
             let mut alive = handles.iter().filter(|handle| !handle.is_finished()).count();
-            while alive < wanted {
-                // Readers whose number is fixed stay: they would only be started again.
-                handles.push(self.start_reader(scope, started, first < most)?);
+            // Readers whose number is fixed stay until everything is done: they would only be started again.
+            while alive < wanted && (may_retire || started < first) {
+                handles.push(self.start_reader(scope, started, may_retire)?);
                 started += 1;
                 alive += 1;
             }
@@ -287,7 +283,20 @@ impl<'e> Team<'e> {
             }
         }
         self.progress.depth.store(0, Relaxed);
-        Ok(handles)
+        Ok(())
+    }
+
+    /// Does the work of a thread. One that panics must not leave the others waiting for it.
+    fn guard(&self, work: impl FnOnce()) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
+            *self.context.panicked.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic_message(&*payload));
+            self.stop();
+        }
+    }
+
+    fn stop(&self) {
+        self.context.cancelled.store(true, Relaxed);
+        self.queue.close();
     }
 }
 
@@ -296,18 +305,6 @@ pub(crate) fn readers_for(fixed: Option<usize>, shards: usize) -> (usize, usize)
     match fixed {
         Some(workers) => (workers.saturating_sub(shards), workers.saturating_sub(shards)),
         None => (0, core_count() * READERS_PER_CORE - shards.min(core_count() * READERS_PER_CORE)),
-    }
-}
-
-/// A worker that panics must not leave the others waiting for it.
-struct CloseOnPanic<'t, 'e>(&'t Team<'e>);
-
-impl Drop for CloseOnPanic<'_, '_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.context.cancelled.store(true, Relaxed);
-            self.0.queue.close();
-        }
     }
 }
 

@@ -81,6 +81,8 @@ pub(crate) struct ScanContext {
     /// The rule that excluded the first entry that was excluded, for the message when nothing is left.
     pub(crate) first_ignored: Mutex<Option<String>>,
     pub(crate) failure: Mutex<Option<StoreError>>,
+    /// What the last thread that panicked said.
+    pub(crate) panicked: Mutex<Option<String>>,
     /// What the workers that have ended have done.
     pub(crate) io: Mutex<IoStats>,
 }
@@ -517,8 +519,8 @@ fn fetched_file(
     counters::add(&counters.reads, 1);
     counters::add(&counters.misses, u64::from(fetched.missed));
     match fetched.result {
-        // After a cancel the content is let go: it would be published in no generation.
-        Ok(_) if context.cancelled.load(Relaxed) => {}
+        // After a cancel it is let go, content or error: it would be published in no generation.
+        _ if context.cancelled.load(Relaxed) => {}
         Ok(bytes) => {
             counters::add(&counters.bytes_read, bytes.len() as u64);
             sink.content(info, bytes, context, counters);

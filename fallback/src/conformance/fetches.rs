@@ -1,7 +1,9 @@
 //! Content: of all sizes, changed under way, many at once.
 
 use super::{Bench, Ended, Ends, evict, fetch, finish, pattern};
+use std::io::ErrorKind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Around every boundary that a backend is likely to have: block, read-ahead, buffer, and past the largest of them.
 const SIZES: [usize; 15] = [
@@ -206,6 +208,36 @@ pub(super) fn size_says_nothing(bench: &Bench<'_>) {
         match std::fs::read(format!("/proc/{name}")) {
             Ok(expected) => bench.expect_content(&ends[&(token as u64)][0], &expected),
             Err(_) => bench.skip("a file of /proc is missing"),
+        }
+    }
+}
+
+/// After a cancel everything still completes once: with its content, or with an error that says so.
+pub(super) fn cancelled(bench: &Bench<'_>) {
+    const FILES: u64 = 100;
+    for index in 0..FILES {
+        bench.write(&index.to_string(), &pattern(5000, index));
+    }
+    bench.evict_numbered(0..FILES);
+    for cancel_at in [0, 50, FILES] {
+        let flag = Arc::new(AtomicBool::new(false));
+        let mut worker = bench.backend.worker(bench.options.clone().cancelled(Arc::clone(&flag))).unwrap();
+        let (root, mut ends) = (bench.root(), Ends::new());
+        for index in 0..FILES {
+            if index == cancel_at {
+                flag.store(true, Relaxed);
+            }
+            fetch(&mut *worker, &root, &index.to_string(), (5000, 5000), index, &mut ends);
+        }
+        flag.store(true, Relaxed);
+        finish(&mut *worker, &mut ends);
+        assert_eq!(ends.len() as u64, FILES);
+        for (index, end) in &ends {
+            match &end[..] {
+                [Ended::Failed(_, error)] if error.kind() == ErrorKind::Interrupted => {}
+                [end] => bench.expect_content(end, &pattern(5000, *index)),
+                more => panic!("{index} has completed {} times", more.len()),
+            }
         }
     }
 }

@@ -5,7 +5,9 @@
 //! * `op`: the operations, and how completions name them.
 //! * `pages`: which parts of the read buffer are taken.
 //! * `policy`: when to stat through the ring.
+//! * `slot`: where a fetch is on its way.
 //! * `worker`: the verbs of the contract, a state machine a file; `stats`: its batches of stats.
+//! * `remains`: what is left of a ring that the kernel does not let go of.
 //!
 //! What a ring has no operation for (listing), and what it does worse (a stat that is cached: the kernel gives every
 //! `STATX` to a thread of its own), goes through a worker of the portable backend. See docs/performance.md.
@@ -15,7 +17,9 @@ mod op;
 mod pages;
 mod policy;
 mod probe;
+mod remains;
 mod ring;
+mod slot;
 mod stats;
 mod worker;
 

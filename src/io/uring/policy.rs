@@ -33,6 +33,10 @@ impl StatPolicy {
         StatPolicy { in_ring: 0, slow: 0, remote }
     }
 
+    pub(super) fn is_remote(&self) -> bool {
+        self.remote
+    }
+
     /// A batch begins: whether all of it goes through the ring.
     pub(super) fn begin(&mut self) -> bool {
         self.slow = 0;

@@ -170,7 +170,7 @@ fn try_direct_open(caps: Caps, root: Dir) -> bool {
     let root = Arc::new(root);
     for name in ["proc", "etc", "usr", "tmp", "dev", "bin"] {
         let Ok(name) = CString::new(name) else { return false };
-        ring.open(0, &root, &name);
+        ring.open(0, &root, &name, false);
         if ring.submit().and_then(|()| ring.wait(TRIAL_PATIENCE)).is_err() {
             return false;
         }

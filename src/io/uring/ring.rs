@@ -3,8 +3,7 @@
 //! Everything here serves one rule: **what the kernel was given stays where it is, and is not touched, until its
 //! completion was taken.** Names, metadata, buffers and directories of an operation belong to its slot; a slot with an
 //! operation in the kernel refuses to be used or released; and a ring that is dropped cancels what is in flight and
-//! waits for it. If that takes too long (a dead network mount), ring and memory are left to the kernel for good: a leak
-//! is safe, a buffer that is freed under a read is not.
+//! waits for it. If that takes too long (a dead network mount), ring and memory stay until the thread ends, see `remains`.
 //!
 //! ```text
 //!  worker                              kernel
@@ -25,6 +24,7 @@ use super::memory::Block;
 use super::op::{Action, Completion, from_user_data, user_data};
 use super::pages::{PAGE, Pages, Span};
 use super::probe::Caps;
+use super::remains::Remains;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use leindex_fallback::Dir;
 use rustix::fs::{AtFlags, OFlags, Statx, StatxFlags};
@@ -39,8 +39,9 @@ use std::time::{Duration, Instant};
 
 /// The longest name that a slot takes, with its NUL: `NAME_MAX` of every Linux file system and one more.
 pub(super) const NAME_BYTES: usize = 256;
-/// How long a dropped ring waits for operations that were cancelled.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a dropped ring waits for operations that were cancelled. What takes longer is waited for at the end of the
+/// thread, when nobody waits for the thread's work any more.
+const DRAIN_PATIENCE: Duration = Duration::from_millis(50);
 /// A buffer for a large file has this much at least, so that it does for the next one too. What is never written to is
 /// no memory, only a range of addresses.
 const OWN_BYTES_MIN: usize = 16 << 20;
@@ -99,8 +100,8 @@ struct Cell {
     has_stat: bool,
 }
 
-/// What the kernel may hold addresses of. Fields in the order of dropping: nothing depends on it.
-struct Memory {
+/// What the kernel may hold addresses of. Moving it moves none of that.
+pub(super) struct Memory {
     cells: Vec<Cell>,
     names: Block,
     stats: Block,
@@ -177,20 +178,21 @@ impl Ring {
         self.fixed
     }
 
-    /// Queues the opening of a file into the slot's direct descriptor, which closes the file that was there.
-    pub(super) fn open(&mut self, slot: u32, dir: &Arc<Dir>, name: &CStr) {
+    /// Queues the opening of a file into the slot's direct descriptor, which closes the file that was there. With `wait`,
+    /// by a thread of the kernel that may wait for it.
+    pub(super) fn open(&mut self, slot: u32, dir: &Arc<Dir>, name: &CStr, wait: bool) {
         assert!(slot < self.files && self.caps.open_direct, "slot {slot} has no direct descriptor");
         self.keep_name(slot, dir, name);
-        self.open_again(slot);
+        self.open_again(slot, wait);
     }
 
     /// Queues the same opening once more.
-    pub(super) fn open_again(&mut self, slot: u32) {
+    pub(super) fn open_again(&mut self, slot: u32, wait: bool) {
         let (fd, name) = self.kept_name(slot);
         let target = types::DestinationSlot::try_from_slot_target(slot).ok();
         let flags = OPEN_FLAGS.bits() as i32;
         self.opened = self.opened.max(slot + 1);
-        self.push(slot, Action::Open, opcode::OpenAt::new(fd, name).flags(flags).file_index(target).build(), false);
+        self.push(slot, Action::Open, opcode::OpenAt::new(fd, name).flags(flags).file_index(target).build(), wait);
     }
 
     /// Gives the slot an ordinary descriptor to read from.
@@ -539,16 +541,18 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        if self.unfinished > 0 && !self.drain() {
-            tracing::warn!(operations = self.unfinished, "reads that do not end: their memory is left to the kernel");
-            return;
-        }
-        // SAFETY: neither is used again: this is the only place that drops them, and `drop` runs once. The kernel has
-        // completed all that it was given, so nothing refers to the memory but the registration of the shared buffer, which
-        // ends with the ring, dropped first. Test: `a_ring_dropped_in_flight_waits`.
-        unsafe {
-            ManuallyDrop::drop(&mut self.io);
-            ManuallyDrop::drop(&mut self.memory);
+        let is_idle = self.unfinished == 0 || self.drain();
+        // SAFETY: neither is used again: this is the only place that takes them, and `drop` runs once. Test:
+        // `a_ring_dropped_in_flight_waits`.
+        let (io, memory) = unsafe { (ManuallyDrop::take(&mut self.io), ManuallyDrop::take(&mut self.memory)) };
+        if is_idle {
+            // The kernel has completed all that it was given: nothing refers to the memory but the registration of the
+            // shared buffer, which ends with the ring.
+            drop(io);
+            drop(memory);
+        } else {
+            tracing::warn!(operations = self.unfinished, "reads that do not end: their memory stays with the thread");
+            Remains::keep(io, memory, self.unfinished);
         }
     }
 }

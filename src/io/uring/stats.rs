@@ -6,13 +6,14 @@
 use super::op::Action;
 use super::policy::TIMED;
 use super::ring::Ring;
-use super::worker::{STATS, State, TICK, UringWorker, timed_out};
+use super::slot::State;
+use super::worker::{STATS, UringWorker, given_up};
 use leindex_fallback::{Dir, Kind, Listing, Meta, Worker};
 use rustix::fs::{Statx, makedev};
 use rustix::io::Errno;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 impl UringWorker {
     /// Stats `picks` by calls or through the ring, as the policy says.
@@ -23,7 +24,7 @@ impl UringWorker {
         picks: &[u32],
         done: &mut dyn FnMut(u32, io::Result<Meta>),
     ) {
-        let ring_can = self.caps.statx && picks.len() > 1;
+        let ring_can = self.caps.statx && (picks.len() > 1 || self.policy.is_remote());
         if ring_can && self.policy.begin() && self.has_ring() {
             return self.stat_in_ring(dir, listing, picks, done);
         }
@@ -70,18 +71,20 @@ impl UringWorker {
             if asked.is_empty() {
                 break;
             }
+            let tick = self.tick();
             let entered = self.ring.as_mut().map_or(Ok(()), |(ring, _)| {
                 ring.submit()?;
-                ring.wait(TICK.min(self.options.timeout / 4).max(Duration::from_millis(1)))
+                ring.wait(tick)
             });
-            if !self.take_stats(&mut asked, done) && (entered.is_err() || begun.elapsed() > self.options.timeout) {
+            let is_over = begun.elapsed() > self.options.timeout || self.options.is_cancelled();
+            if !self.take_stats(&mut asked, done) && (entered.is_err() || is_over) {
                 self.abandon_stats(&mut asked, entered, done);
             }
         }
         // Every slot is held by a stat that does not end: the rest would not either.
         for &pick in rest {
-            self.stats.timeouts += 1;
-            done(pick, Err(timed_out(self.options.timeout)));
+            self.stats.timeouts += u64::from(!self.options.is_cancelled());
+            done(pick, Err(given_up(&self.options)));
         }
         self.policy.batch_done(picks.len(), begun.elapsed());
     }
@@ -121,9 +124,9 @@ impl UringWorker {
         for (slot, pick) in asked.drain(..) {
             self.slots[slot as usize].state = State::Abandoned;
             self.with_ring(|ring| ring.cancel(slot));
-            self.stats.timeouts += 1;
+            self.stats.timeouts += u64::from(!self.options.is_cancelled());
             let error = match &entered {
-                Ok(()) => timed_out(self.options.timeout),
+                Ok(()) => given_up(&self.options),
                 Err(error) => io::Error::new(error.kind(), error.to_string()),
             };
             done(pick, Err(error));

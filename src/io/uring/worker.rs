@@ -21,9 +21,10 @@ use super::op::{Action, Completion};
 use super::policy::StatPolicy;
 use super::probe::Caps;
 use super::ring::{NAME_BYTES, Ring, RingSize};
+use super::slot::{FREE, Slot, State};
 use leindex_fallback::{
-    Dir, Fetch, FetchError, Fetched, IoStats, Kind, Listing, Meta, Op, ThreadWorker, Worker, WorkerOptions, first_read,
-    is_component,
+    Dir, Fetch, FetchError, Fetched, IoStats, Kind, Listing, Meta, Op, ThreadWorker, Worker, WorkerOptions, cancelled,
+    first_read, is_component,
 };
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -54,55 +55,11 @@ const CALM_TURNS: u32 = 8;
 const HITS_TO_REGISTER: u32 = 128;
 /// What the kernel refuses for now is asked again so often.
 const ATTEMPTS: u8 = 8;
-/// The longest time between two looks at what takes too long.
-pub(super) const TICK: Duration = Duration::from_secs(1);
+/// The longest time between two looks at what takes too long, and at the flag of a cancel.
+const TICK: Duration = Duration::from_millis(50);
 /// Opened by a call: as the portable backend does.
 const FILE: OFlags =
     OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
-
-/// Where a slot is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    Free,
-    Opening,
-    Checking,
-    Reading,
-    /// Waits for a descriptor.
-    StalledOpening,
-    /// Waits for this much room in the buffers.
-    StalledReading(u64),
-    /// Its fetch has ended; the kernel still has the operation.
-    Abandoned,
-}
-
-/// One fetch.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
-    pub(super) state: State,
-    token: u64,
-    size: u64,
-    limit: u64,
-    /// Bytes of a buffer of its own.
-    own: u64,
-    missed: bool,
-    /// The operation under way is known not to have completed at once.
-    punted: bool,
-    attempts: u8,
-    /// When a look found it in the kernel first.
-    seen: Option<Instant>,
-}
-
-const FREE: Slot = Slot {
-    state: State::Free,
-    token: 0,
-    size: 0,
-    limit: 0,
-    own: 0,
-    missed: false,
-    punted: false,
-    attempts: 0,
-    seen: None,
-};
 
 /// A worker with a ring of its own, made by the thread that uses it.
 pub(super) struct UringWorker {
@@ -135,8 +92,8 @@ impl UringWorker {
         let depth = options.lookahead.clamp(1, DEEP_WINDOW) as u32;
         let mut worker = UringWorker {
             caps,
+            calls: ThreadWorker::new(options.clone()),
             options,
-            calls: ThreadWorker::new(options),
             ring: None,
             without_ring: false,
             slots: vec![FREE; (depth + STATS) as usize],
@@ -249,7 +206,6 @@ impl UringWorker {
 
     /// Hands what is queued to the kernel and works on what has completed; if that is nothing, waits for something.
     fn turn(&mut self, patience: Duration, done: &mut dyn FnMut(Fetched<'_>)) {
-        let patience = patience.min(self.options.timeout / 4).max(Duration::from_millis(1));
         self.go_on_with_stalled(done);
         let submitted = self.ring.as_mut().map_or(Ok(()), |(ring, _)| ring.submit());
         if let Err(error) = submitted {
@@ -259,6 +215,10 @@ impl UringWorker {
         if self.reap(done) {
             return;
         }
+        if self.options.is_cancelled() {
+            return self.expire(done);
+        }
+        let patience = patience.min(self.tick());
         let waited = self.ring.as_mut().map_or(Ok(()), |(ring, _)| ring.wait(patience));
         if let Err(error) = waited {
             return self.give_up(&error, done);
@@ -266,6 +226,11 @@ impl UringWorker {
         if !self.reap(done) {
             self.expire(done);
         }
+    }
+
+    /// The longest time to wait before a look at what takes too long.
+    pub(super) fn tick(&self) -> Duration {
+        TICK.min(self.options.timeout / 4).max(Duration::from_millis(1))
     }
 
     /// After a submission: what is still in the kernel waits for something. Sets the window by that.
@@ -322,8 +287,9 @@ impl UringWorker {
             (_, Err(Errno::INTR | Errno::AGAIN)) if at.attempts < ATTEMPTS => {
                 at.attempts += 1;
                 self.stats.retries += 1;
+                let wait = self.policy.is_remote();
                 self.with_ring(|ring| match action {
-                    Action::Open => ring.open_again(slot),
+                    Action::Open => ring.open_again(slot, wait),
                     Action::Check => ring.check(slot),
                     // Some file systems have no read that does not wait.
                     Action::Read => ring.read(slot, true),
@@ -402,7 +368,8 @@ impl UringWorker {
             match self.slots[slot as usize].state {
                 State::StalledOpening => {
                     self.slots[slot as usize].state = State::Opening;
-                    self.with_ring(|ring| ring.open_again(slot));
+                    let wait = self.policy.is_remote();
+                    self.with_ring(|ring| ring.open_again(slot, wait));
                 }
                 State::StalledReading(bytes) => self.read_into(slot, bytes, done),
                 _ => {}
@@ -447,9 +414,9 @@ impl UringWorker {
         if slot < self.depth() { self.free.push(slot) } else { self.free_stats.push(slot) }
     }
 
-    /// Ends the fetches whose operation has been in the kernel for too long.
+    /// Ends the fetches whose operation has been in the kernel for too long: after a cancel, at all.
     fn expire(&mut self, done: &mut dyn FnMut(Fetched<'_>)) {
-        let now = Instant::now();
+        let (now, stop) = (Instant::now(), self.options.is_cancelled());
         for slot in 0..self.depth() {
             let at = &mut self.slots[slot as usize];
             let op = match at.state {
@@ -457,17 +424,17 @@ impl UringWorker {
                 State::Checking | State::Reading => Op::Read,
                 _ => continue,
             };
-            if now.duration_since(*at.seen.get_or_insert(now)) < self.options.timeout {
+            if now.duration_since(*at.seen.get_or_insert(now)) < self.options.timeout && !stop {
                 continue;
             }
             let Slot { token, own, .. } = *at;
             at.state = State::Abandoned;
             self.active -= 1;
             self.own_bytes -= own;
-            self.stats.timeouts += 1;
+            self.stats.timeouts += u64::from(!stop);
             self.stats.fetch_errors += 1;
             self.with_ring(|ring| ring.cancel(slot));
-            let source = timed_out(self.options.timeout);
+            let source = given_up(&self.options);
             done(Fetched { token, result: Err(FetchError::Io { op, source }), missed: true });
         }
     }
@@ -494,7 +461,9 @@ impl UringWorker {
         self.slots[slot as usize] = Slot { state: State::Opening, token, size, limit, ..FREE };
         if self.caps.open_direct && self.caps.fadvise {
             self.stats.ring_opens += 1;
-            return self.with_ring(|ring| ring.open(slot, dir, name));
+            // A remote file system's answer to an open is waited for in the submission, if no other thread does it.
+            let wait = self.policy.is_remote();
+            return self.with_ring(|ring| ring.open(slot, dir, name, wait));
         }
         let mut opened = self.open_by_call(dir, name);
         while matches!(opened, Err(Errno::MFILE | Errno::NFILE)) && self.active > 1 {
@@ -548,7 +517,7 @@ impl Worker for UringWorker {
             None => {
                 self.stats.timeouts += 1;
                 self.stats.fetch_errors += 1;
-                let source = timed_out(self.options.timeout);
+                let source = given_up(&self.options);
                 return done(Fetched { token, result: Err(FetchError::Io { op: Op::Open, source }), missed: true });
             }
         };
@@ -581,7 +550,11 @@ impl Worker for UringWorker {
     }
 }
 
-pub(super) fn timed_out(timeout: Duration) -> io::Error {
-    let detail = format!("no answer within {} s: the file system hangs", timeout.as_secs_f64());
+/// Why an operation is given up.
+pub(super) fn given_up(options: &WorkerOptions) -> io::Error {
+    if options.is_cancelled() {
+        return cancelled();
+    }
+    let detail = format!("no answer within {} s: the file system hangs", options.timeout.as_secs_f64());
     io::Error::new(io::ErrorKind::TimedOut, detail)
 }

@@ -55,7 +55,7 @@ fn reads_arrive_where_they_belong() {
             break;
         }
         for (slot, name) in (0..).zip(&names) {
-            ring.open(slot, &dir, &CString::new(name.as_str()).unwrap());
+            ring.open(slot, &dir, &CString::new(name.as_str()).unwrap(), slot % 2 == 1);
         }
         let mut read = 0;
         while read < names.len() {
@@ -162,6 +162,27 @@ fn a_ring_dropped_in_flight_waits() {
             let error = writer.write_all(b"abc").unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "the ring has let go of its end");
         }
+    }
+}
+
+/// What cannot be cancelled stays as it is, but only the end of the thread waits for it.
+#[test]
+fn what_does_not_end_stays_until_the_end_of_the_thread() {
+    let Some(caps) = caps_or_skip() else { return };
+    let (sender, dropped) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let mut ring = ring(Caps { cancel: false, ..caps });
+        let writers = [hang(&mut ring, 0), hang(&mut ring, 1)];
+        ring.wait(Duration::from_millis(1)).unwrap();
+        drop(ring);
+        sender.send(writers).unwrap();
+    });
+    let [mut first, mut second] = dropped.recv().unwrap();
+    second.write_all(b"abc").expect("the other end is still open");
+    first.write_all(b"abc").expect("the other end is still open");
+    thread.join().unwrap();
+    for mut writer in [first, second] {
+        assert_eq!(writer.write_all(b"abc").unwrap_err().kind(), io::ErrorKind::BrokenPipe, "nothing has leaked");
     }
 }
 

@@ -1,0 +1,108 @@
+//! A file system that does not answer: what it hangs on is given up in time, counted and named, and the run ends.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests; a test says what it skips")]
+
+mod server;
+
+use leindex_engine::io::select;
+use leindex_engine::{BackendChoice, Engine, Outcome};
+use leindex_fallback::{Fetch, Kind, Listing, WorkerOptions};
+use server::{HANGING, Mounted, QUICK, content};
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// Mounts a server, or says why not: without /dev/fuse or the right to mount.
+fn mounted() -> Option<Mounted> {
+    if let Err(error) = select(BackendChoice::Uring) {
+        eprintln!("SKIPPED: {error}");
+        return None;
+    }
+    Mounted::new("the_server_when_it_is_asked_for").inspect_err(|error| eprintln!("SKIPPED: {error}")).ok()
+}
+
+/// Not a test: the process of the server.
+#[test]
+fn the_server_when_it_is_asked_for() {
+    server::serve();
+}
+
+#[test]
+fn a_worker_gives_up_what_hangs_and_does_the_rest() {
+    let Some(mounted) = mounted() else { return };
+    let backend = select(BackendChoice::Uring).unwrap().backend;
+    let root = Arc::new(backend.open_root(mounted.path()).unwrap());
+    let mut worker = backend.worker(WorkerOptions::default().timeout(PATIENCE)).unwrap();
+    let mut listing = Listing::new();
+    worker.list(&root, &mut listing).unwrap();
+    let picks: Vec<u32> = (0..listing.len() as u32).collect();
+    assert_eq!(picks.len() as u64, QUICK + HANGING.len() as u64);
+    let mut sizes = BTreeMap::new();
+    let mut slow = Vec::new();
+    worker.stat_batch(&root, &listing, &picks, &mut |index, meta| match meta {
+        Ok(meta) => {
+            assert_eq!(meta.kind, Kind::File);
+            sizes.insert(index, meta.size);
+        }
+        Err(error) => slow.push((index, error.kind())),
+    });
+    let hangs = |name: &str| (0..listing.len()).find(|index| listing.name(*index) == name.as_bytes()).unwrap() as u32;
+    assert_eq!(slow, [(hangs("lookup.rs"), ErrorKind::TimedOut)]);
+    let mut read = BTreeMap::new();
+    let mut failed = Vec::new();
+    let mut each = |fetched: leindex_fallback::Fetched<'_>| match fetched.result {
+        Ok(bytes) => drop(read.insert(fetched.token, String::from_utf8(bytes.to_vec()).unwrap())),
+        Err(error) => failed.push((fetched.token, error.to_string())),
+    };
+    for (&index, &size) in &sizes {
+        let name = listing.c_name(index as usize);
+        worker.fetch(Fetch { dir: &root, name, size, limit: 1 << 20, token: index.into() }, &mut each);
+    }
+    worker.finish(&mut each);
+    failed.sort();
+    let mut expected = [hangs("open.rs"), hangs("read.rs")].map(u64::from);
+    expected.sort_unstable();
+    assert_eq!(failed.iter().map(|(token, _)| *token).collect::<Vec<_>>(), expected, "{failed:?}");
+    assert!(failed.iter().all(|(_, error)| error.contains("no answer within 0.4 s")), "{failed:?}");
+    let rest: BTreeMap<u64, String> =
+        (0..QUICK).map(|index| (hangs(&format!("{index}.rs")).into(), content(index))).collect();
+    assert_eq!(read, rest);
+    let stats = worker.stats();
+    assert_eq!((stats.timeouts, stats.ring_stats), (3, picks.len() as u64), "{stats:?}");
+}
+
+#[test]
+fn a_run_ends_and_names_what_hangs() {
+    let Some(mounted) = mounted() else { return };
+    let index = tempfile::tempdir().unwrap();
+    let builder = Engine::builder().index_dir(index.path().join("index"));
+    let engine = builder.backend(BackendChoice::Uring).io_timeout(PATIENCE).open(mounted.path()).unwrap();
+    let report = engine.index().wait().unwrap();
+    assert_eq!(report.outcome, Outcome::Done);
+    assert_eq!((report.files.indexed, report.files.failed), (QUICK, HANGING.len() as u64), "{report:?}");
+    let mut skips: Vec<String> = report.skips.iter().map(ToString::to_string).collect();
+    skips.sort();
+    let expected = [("lookup.rs", "stat"), ("open.rs", "open"), ("read.rs", "read")];
+    assert_eq!(skips.len(), expected.len());
+    for (skip, (path, op)) in skips.iter().zip(expected) {
+        assert!(skip.starts_with(&format!("{path}: {op}: no answer within 0.4 s")), "{skip}");
+    }
+}
+
+/// The time-out is far away, so what ends the run is the cancel. (How soon is measured, not tested.)
+#[test]
+fn a_cancel_does_not_wait_for_what_hangs() {
+    let Some(mut mounted) = mounted() else { return };
+    let index = tempfile::tempdir().unwrap();
+    let builder = Engine::builder().index_dir(index.path().join("index"));
+    let engine =
+        builder.backend(BackendChoice::Uring).io_timeout(Duration::from_secs(3600)).open(mounted.path()).unwrap();
+    let run = engine.index();
+    mounted.wait_until_it_hangs();
+    run.canceller().cancel();
+    let report = run.wait().unwrap();
+    assert_eq!((report.outcome, report.files.failed), (Outcome::Cancelled, 0), "{report:?}");
+}
