@@ -58,6 +58,7 @@ pub const CASES: &[Case] = &[
     Case { name: "links", check: hostile::links, every_setup: true },
     Case { name: "pipes", check: hostile::pipes, every_setup: true },
     Case { name: "directory-for-file", check: hostile::directory_for_file, every_setup: true },
+    Case { name: "grown-together", check: fetches::grown_together, every_setup: true },
     Case { name: "cancelled", check: fetches::cancelled, every_setup: true },
     Case { name: "unreadable", check: hostile::unreadable, every_setup: true },
     Case { name: "errors-among-files", check: hostile::errors_among_files, every_setup: true },

@@ -7,7 +7,7 @@ mod server;
 use leindex_engine::io::select;
 use leindex_engine::{BackendChoice, Engine, Outcome};
 use leindex_fallback::{Fetch, Kind, Listing, WorkerOptions};
-use server::{HANGING, Mounted, QUICK, content};
+use server::{HANGING, Mounted, QUICK, REFUSED, content};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_millis(400);
 
 /// Mounts a server, or says why not: without /dev/fuse or the right to mount.
-fn mounted() -> Option<Mounted> {
+fn mounted(late: bool) -> Option<Mounted> {
     if let Err(error) = select(BackendChoice::Uring) {
         eprintln!("SKIPPED: {error}");
         return None;
     }
-    Mounted::new("the_server_when_it_is_asked_for").inspect_err(|error| eprintln!("SKIPPED: {error}")).ok()
+    Mounted::new("the_server_when_it_is_asked_for", late).inspect_err(|error| eprintln!("SKIPPED: {error}")).ok()
 }
 
 /// Not a test: the process of the server.
@@ -32,14 +32,14 @@ fn the_server_when_it_is_asked_for() {
 
 #[test]
 fn a_worker_gives_up_what_hangs_and_does_the_rest() {
-    let Some(mounted) = mounted() else { return };
+    let Some(mounted) = mounted(false) else { return };
     let backend = select(BackendChoice::Uring).unwrap().backend;
     let root = Arc::new(backend.open_root(mounted.path()).unwrap());
     let mut worker = backend.worker(WorkerOptions::default().timeout(PATIENCE)).unwrap();
     let mut listing = Listing::new();
     worker.list(&root, &mut listing).unwrap();
     let picks: Vec<u32> = (0..listing.len() as u32).collect();
-    assert_eq!(picks.len() as u64, QUICK + HANGING.len() as u64);
+    assert_eq!(picks.len() as u64, QUICK + (HANGING.len() + REFUSED.len()) as u64);
     let mut sizes = BTreeMap::new();
     let mut slow = Vec::new();
     worker.stat_batch(&root, &listing, &picks, &mut |index, meta| match meta {
@@ -63,10 +63,15 @@ fn a_worker_gives_up_what_hangs_and_does_the_rest() {
     }
     worker.finish(&mut each);
     failed.sort();
-    let mut expected = [hangs("open.rs"), hangs("read.rs")].map(u64::from);
+    let no_answer = "no answer within 0.4 s";
+    let mut expected =
+        [("open.rs", no_answer), ("read.rs", no_answer), (REFUSED[0], "open files"), (REFUSED[1], "open files")]
+            .map(|(name, why)| (u64::from(hangs(name)), why));
     expected.sort_unstable();
-    assert_eq!(failed.iter().map(|(token, _)| *token).collect::<Vec<_>>(), expected, "{failed:?}");
-    assert!(failed.iter().all(|(_, error)| error.contains("no answer within 0.4 s")), "{failed:?}");
+    assert_eq!(failed.len(), expected.len(), "{failed:?}");
+    for ((failed, error), (token, why)) in failed.iter().zip(expected) {
+        assert!(*failed == token && error.contains(why), "{failed}: {error}");
+    }
     let rest: BTreeMap<u64, String> =
         (0..QUICK).map(|index| (hangs(&format!("{index}.rs")).into(), content(index))).collect();
     assert_eq!(read, rest);
@@ -74,28 +79,58 @@ fn a_worker_gives_up_what_hangs_and_does_the_rest() {
     assert_eq!((stats.timeouts, stats.ring_stats), (3, picks.len() as u64), "{stats:?}");
 }
 
+/// More stats are given up than a worker has slots; once they are answered it goes on as if nothing had been.
+#[test]
+fn a_worker_recovers_when_a_file_system_answers_again() {
+    let Some(mut mounted) = mounted(true) else { return };
+    let backend = select(BackendChoice::Uring).unwrap().backend;
+    let root = Arc::new(backend.open_root(mounted.path()).unwrap());
+    let mut worker = backend.worker(WorkerOptions::default().timeout(PATIENCE)).unwrap();
+    let mut listing = Listing::new();
+    worker.list(&root, &mut listing).unwrap();
+    let quick: Vec<u32> =
+        (0..listing.len() as u32).filter(|index| listing.name(*index as usize)[0].is_ascii_digit()).collect();
+    let mut stat = || {
+        let (mut found, mut slow) = (0, 0);
+        worker.stat_batch(&root, &listing, &quick, &mut |_, meta| match meta {
+            Ok(_) => found += 1,
+            Err(error) => slow += u64::from(error.kind() == ErrorKind::TimedOut),
+        });
+        (found, slow)
+    };
+    assert_eq!(stat(), (0, QUICK));
+    mounted.answer();
+    assert_eq!(stat(), (QUICK, 0));
+}
+
 #[test]
 fn a_run_ends_and_names_what_hangs() {
-    let Some(mounted) = mounted() else { return };
+    let Some(mounted) = mounted(false) else { return };
     let index = tempfile::tempdir().unwrap();
     let builder = Engine::builder().index_dir(index.path().join("index"));
     let engine = builder.backend(BackendChoice::Uring).io_timeout(PATIENCE).open(mounted.path()).unwrap();
     let report = engine.index().wait().unwrap();
     assert_eq!(report.outcome, Outcome::Done);
-    assert_eq!((report.files.indexed, report.files.failed), (QUICK, HANGING.len() as u64), "{report:?}");
+    assert_eq!((report.files.indexed, report.files.failed), (QUICK, 5), "{report:?}");
     let mut skips: Vec<String> = report.skips.iter().map(ToString::to_string).collect();
     skips.sort();
-    let expected = [("lookup.rs", "stat"), ("open.rs", "open"), ("read.rs", "read")];
-    assert_eq!(skips.len(), expected.len());
-    for (skip, (path, op)) in skips.iter().zip(expected) {
-        assert!(skip.starts_with(&format!("{path}: {op}: no answer within 0.4 s")), "{skip}");
+    let expected = [
+        "full-1.rs: open: ",
+        "full-2.rs: open: ",
+        "lookup.rs: stat: no answer within 0.4 s",
+        "open.rs: open: no answer within 0.4 s",
+        "read.rs: read: no answer within 0.4 s",
+    ];
+    assert_eq!(skips.len(), expected.len(), "{skips:?}");
+    for (skip, expected) in skips.iter().zip(expected) {
+        assert!(skip.starts_with(expected), "{skip}");
     }
 }
 
 /// The time-out is far away, so what ends the run is the cancel. (How soon is measured, not tested.)
 #[test]
 fn a_cancel_does_not_wait_for_what_hangs() {
-    let Some(mut mounted) = mounted() else { return };
+    let Some(mut mounted) = mounted(false) else { return };
     let index = tempfile::tempdir().unwrap();
     let builder = Engine::builder().index_dir(index.path().join("index"));
     let engine =
@@ -103,6 +138,8 @@ fn a_cancel_does_not_wait_for_what_hangs() {
     let run = engine.index();
     mounted.wait_until_it_hangs();
     run.canceller().cancel();
-    let report = run.wait().unwrap();
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(run.wait()));
+    let report = ended.recv_timeout(Duration::from_secs(60)).expect("it waits for what hangs").unwrap();
     assert_eq!((report.outcome, report.files.failed), (Outcome::Cancelled, 0), "{report:?}");
 }

@@ -12,13 +12,15 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Files that are answered about: `0.rs`, `1.rs`, ...
 pub(super) const QUICK: u64 = 40;
 /// Files of which one operation is never answered.
 pub(super) const HANGING: [&str; 3] = ["lookup.rs", "open.rs", "read.rs"];
+/// Files whose open fails for want of descriptors, on the server's side.
+pub(super) const REFUSED: [&str; 2] = ["full-1.rs", "full-2.rs"];
 /// The number of the root is 1.
 const FIRST: u64 = 2;
 const TTL: Duration = Duration::from_secs(600);
@@ -26,23 +28,44 @@ const TTL: Duration = Duration::from_secs(600);
 const MOUNT: &str = "LEINDEX_TEST_MOUNT";
 const MOUNTED: &str = "mounted";
 const HANGS: &str = "hangs";
+const ANSWERED: &str = "answered";
+/// Set when lookups are to be late.
+const LATE: &str = "LEINDEX_TEST_LATE";
 
 pub(super) fn content(index: u64) -> String {
     format!("fn number_{index}() {{}}\n")
 }
 
 fn name(index: u64) -> String {
-    HANGING.get(index.wrapping_sub(QUICK) as usize).map_or_else(|| format!("{index}.rs"), |name| (*name).to_owned())
+    let odd = HANGING.into_iter().chain(REFUSED).nth(index.wrapping_sub(QUICK) as usize);
+    odd.map_or_else(|| format!("{index}.rs"), str::to_owned)
 }
 
-/// Answers that nobody gets.
-#[derive(Default)]
-struct Server(Mutex<Vec<Box<dyn Any + Send>>>);
+fn names() -> impl Iterator<Item = String> {
+    (0..QUICK + (HANGING.len() + REFUSED.len()) as u64).map(name)
+}
+
+/// Lookups that are not answered before somebody writes to this process.
+type Late = Arc<Mutex<Option<Vec<Box<dyn FnOnce() + Send>>>>>;
+
+struct Server {
+    /// Answers that nobody gets.
+    kept: Mutex<Vec<Box<dyn Any + Send>>>,
+    /// `None` when lookups are answered at once.
+    late: Late,
+}
 
 impl Server {
     fn keep(&self, reply: impl Any + Send) {
-        self.0.lock().unwrap().push(Box::new(reply));
+        self.kept.lock().unwrap().push(Box::new(reply));
         say(HANGS);
+    }
+}
+
+fn look_up(entry: &OsStr, reply: ReplyEntry) {
+    match names().position(|name| *entry == *name) {
+        Some(index) => reply.entry(&TTL, &attributes(FIRST + index as u64), Generation(0)),
+        None => reply.error(Errno::ENOENT),
     }
 }
 
@@ -53,8 +76,7 @@ fn say(line: &str) {
 }
 
 fn is(inode: INodeNo, name: &str) -> bool {
-    let position = HANGING.iter().position(|each| *each == name);
-    position.is_some_and(|position| u64::from(inode) == FIRST + QUICK + position as u64)
+    names().position(|each| each == name).is_some_and(|position| u64::from(inode) == FIRST + position as u64)
 }
 
 fn attributes(inode: u64) -> FileAttr {
@@ -90,10 +112,12 @@ impl Filesystem for Server {
         if entry == HANGING[0] {
             return self.keep(reply);
         }
-        match (0..QUICK + HANGING.len() as u64).find(|index| *entry == *name(*index)) {
-            Some(index) => reply.entry(&TTL, &attributes(FIRST + index), Generation(0)),
-            None => reply.error(Errno::ENOENT),
+        if let Some(late) = &mut *self.late.lock().unwrap() {
+            let entry = entry.to_owned();
+            late.push(Box::new(move || look_up(&entry, reply)));
+            return say(HANGS);
         }
+        look_up(entry, reply);
     }
 
     fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
@@ -103,6 +127,9 @@ impl Filesystem for Server {
     fn open(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         if is(inode, "open.rs") {
             return self.keep(reply);
+        }
+        if REFUSED.iter().any(|name| is(inode, name)) {
+            return reply.error(Errno::ENFILE);
         }
         reply.opened(FileHandle(0), FopenFlags::empty());
     }
@@ -126,8 +153,8 @@ impl Filesystem for Server {
     }
 
     fn readdir(&self, _: &Request, _: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        for index in offset..QUICK + HANGING.len() as u64 {
-            if reply.add(INodeNo(FIRST + index), index + 1, FileType::RegularFile, name(index)) {
+        for (index, name) in (0..).zip(names()).skip(offset as usize) {
+            if reply.add(INodeNo(FIRST + index), index + 1, FileType::RegularFile, name) {
                 break;
             }
         }
@@ -140,9 +167,16 @@ pub(super) fn serve() {
     let Some(path) = std::env::var_os(MOUNT) else { return };
     let mut config = Config::default();
     config.mount_options = vec![MountOption::RO, MountOption::FSName("leindex-hanging".into())];
-    match fuser::spawn_mount(Server::default(), &path, &config) {
+    let late: Late = Arc::new(Mutex::new(std::env::var_os(LATE).map(|_| Vec::new())));
+    let server = Server { kept: Mutex::default(), late: Arc::clone(&late) };
+    match fuser::spawn_mount(server, &path, &config) {
         Ok(session) => {
             say(MOUNTED);
+            if std::io::stdin().lines().next().is_some() {
+                let late = late.lock().unwrap().take();
+                late.into_iter().flatten().for_each(|answer| answer());
+                say(ANSWERED);
+            }
             let _ = session.guard.join();
         }
         Err(error) => say(&format!("no file system can be mounted here: {error}")),
@@ -158,11 +192,15 @@ pub(super) struct Mounted {
 
 impl Mounted {
     /// Starts a server by running `test`, which calls [`serve`], in another process; says why not where it cannot be done.
-    pub(super) fn new(test: &str) -> Result<Mounted, String> {
+    /// With `late`, no lookup is answered before [`answer`](Mounted::answer).
+    pub(super) fn new(test: &str, late: bool) -> Result<Mounted, String> {
         let path = tempfile::tempdir().unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(MOUNT, path.path());
-        let mut server = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        if late {
+            command.env(LATE, "1");
+        }
+        let mut server = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let says = BufReader::new(server.stdout.take().unwrap());
         let mut mounted = Mounted { path, server, says };
         mounted.wait_for(MOUNTED).map(|()| mounted)
@@ -182,6 +220,12 @@ impl Mounted {
     /// Waits until somebody waits for an answer that does not come.
     pub(super) fn wait_until_it_hangs(&mut self) {
         self.wait_for(HANGS).unwrap();
+    }
+
+    /// Has the lookups answered that were not, and all that follow.
+    pub(super) fn answer(&mut self) {
+        self.server.stdin.take().unwrap().write_all(b"answer\n").unwrap();
+        self.wait_for(ANSWERED).unwrap();
     }
 
     pub(super) fn path(&self) -> &Path {

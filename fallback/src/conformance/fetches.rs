@@ -212,6 +212,26 @@ pub(super) fn size_says_nothing(bench: &Bench<'_>) {
     }
 }
 
+/// Many files at once that are all longer than what they were asked with, so that all want more room at the same time.
+pub(super) fn grown_together(bench: &Bench<'_>) {
+    for (files, stated, size) in [(64, 61 << 10, 200 << 10), (3, 6 << 20, 13 << 20)] {
+        for index in 0..files {
+            bench.write(&index.to_string(), &pattern(size, index));
+        }
+        bench.evict_numbered(0..files);
+        let (root, mut worker, mut ends) = (bench.root(), bench.worker(), Ends::new());
+        for index in 0..files {
+            fetch(&mut *worker, &root, &index.to_string(), (stated, u64::MAX), index, &mut ends);
+        }
+        finish(&mut *worker, &mut ends);
+        assert_eq!(ends.len() as u64, files);
+        for (index, end) in &ends {
+            assert_eq!(end.len(), 1, "{index} has completed {} times", end.len());
+            bench.expect_content(&end[0], &pattern(size, *index));
+        }
+    }
+}
+
 /// After a cancel everything still completes once: with its content, or with an error that says so.
 pub(super) fn cancelled(bench: &Bench<'_>) {
     const FILES: u64 = 100;

@@ -1,6 +1,8 @@
 //! The operations of slots, and how the kernel is told which one an entry is.
 
+use leindex_fallback::{WorkerOptions, cancelled};
 use rustix::io::Errno;
+use std::io;
 
 /// What a slot had the kernel do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,4 +37,13 @@ pub(super) fn from_user_data(data: u64) -> Option<(u32, Action)> {
         _ => return None,
     };
     Some((u32::try_from(data >> 8).ok()?, action))
+}
+
+/// Why an operation is given up.
+pub(super) fn given_up(options: &WorkerOptions) -> io::Error {
+    if options.is_cancelled() {
+        return cancelled();
+    }
+    let detail = format!("no answer within {} s: the file system hangs", options.timeout.as_secs_f64());
+    io::Error::new(io::ErrorKind::TimedOut, detail)
 }

@@ -1,8 +1,9 @@
 //! What is left of a ring that was dropped while the kernel did not let go of something.
 //!
-//! It stays with the thread that made the ring, whose end waits for the kernel: it would have to wait there anyway, for a
+//! It stays with the thread that drops the ring, whose end waits for the kernel: it would have to wait there anyway, for a
 //! thread does not end before the operations of its rings have. So nothing leaks when a file system that hung answers
-//! after all. The main thread is the exception: its end is that of the process, which takes everything along.
+//! after all. There are two exceptions, where it is left to the kernel for good: the main thread, whose end is that of the
+//! process, and a ring that was made by another thread, which cannot be asked from here.
 
 use super::op::from_user_data;
 use super::ring::Memory;

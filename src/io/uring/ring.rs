@@ -37,7 +37,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The longest name that a slot takes, with its NUL: `NAME_MAX` of every Linux file system and one more.
+/// The longest name that a slot takes, with its NUL. Some file systems allow longer ones (FUSE, vfat in UTF-8): calls do those.
 pub(super) const NAME_BYTES: usize = 256;
 /// How long a dropped ring waits for operations that were cancelled. What takes longer is waited for at the end of the
 /// thread, when nobody waits for the thread's work any more.
@@ -49,7 +49,8 @@ const OWN_BYTES_MIN: usize = 16 << 20;
 const READ_BYTES_MAX: usize = 0x7fff_f000;
 /// As the portable backend opens files (see there why each). `CLOEXEC` means nothing to a direct descriptor and is refused.
 const OPEN_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
-const STAT_FLAGS: AtFlags = AtFlags::SYMLINK_NOFOLLOW;
+/// As fstatat(2) does: a look must not mount anything.
+const STAT_FLAGS: AtFlags = AtFlags::SYMLINK_NOFOLLOW.union(AtFlags::NO_AUTOMOUNT);
 /// The user data of cancellations, whose own completion means nothing.
 const CANCEL: u64 = u64::MAX;
 

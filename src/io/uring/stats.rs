@@ -3,11 +3,11 @@
 //! They have slots of their own, so that a batch can be done while fetches are in flight; completions of those that arrive
 //! meanwhile are kept for the next turn, for only `fetch` and `finish` have somewhere to hand content to.
 
-use super::op::Action;
+use super::op::{Action, given_up};
 use super::policy::TIMED;
-use super::ring::Ring;
+use super::ring::{NAME_BYTES, Ring};
 use super::slot::State;
-use super::worker::{STATS, UringWorker, given_up};
+use super::worker::{STATS, UringWorker};
 use leindex_fallback::{Dir, Kind, Listing, Meta, Worker};
 use rustix::fs::{Statx, makedev};
 use rustix::io::Errno;
@@ -24,6 +24,9 @@ impl UringWorker {
         picks: &[u32],
         done: &mut dyn FnMut(u32, io::Result<Meta>),
     ) {
+        if picks.is_empty() {
+            return;
+        }
         let ring_can = self.caps.statx && (picks.len() > 1 || self.policy.is_remote());
         if ring_can && self.policy.begin() && self.has_ring() {
             return self.stat_in_ring(dir, listing, picks, done);
@@ -53,6 +56,8 @@ impl UringWorker {
         done: &mut dyn FnMut(u32, io::Result<Meta>),
     ) {
         let begun = Instant::now();
+        // When something completed last: on a slow file system a batch may take long, an operation may not.
+        let mut since = begun;
         let mut rest = picks.iter();
         // Which slot asks for which entry.
         let mut asked: Vec<(u32, u32)> = Vec::with_capacity(STATS as usize);
@@ -62,13 +67,18 @@ impl UringWorker {
                     self.free_stats.push(slot);
                     break;
                 };
+                let name = listing.c_name(pick as usize);
+                if name.to_bytes().len() >= NAME_BYTES {
+                    self.free_stats.push(slot);
+                    self.calls.stat_batch(dir, listing, &[pick], done);
+                    continue;
+                }
                 self.stats.stats += 1;
                 self.stats.ring_stats += 1;
                 asked.push((slot, pick));
-                let name = listing.c_name(pick as usize);
                 self.with_ring(|ring| ring.stat(slot, dir, name));
             }
-            if asked.is_empty() {
+            if asked.is_empty() && rest.len() == 0 {
                 break;
             }
             let tick = self.tick();
@@ -76,12 +86,23 @@ impl UringWorker {
                 ring.submit()?;
                 ring.wait(tick)
             });
-            let is_over = begun.elapsed() > self.options.timeout || self.options.is_cancelled();
-            if !self.take_stats(&mut asked, done) && (entered.is_err() || is_over) {
-                self.abandon_stats(&mut asked, entered, done);
+            if self.take_stats(&mut asked, done) {
+                since = Instant::now();
+                continue;
+            }
+            if let Err(error) = entered {
+                self.failed = Some(error);
+                let left: Vec<u32> = asked.iter().map(|(_, pick)| *pick).chain(rest.copied()).collect();
+                return self.calls.stat_batch(dir, listing, &left, done);
+            }
+            if asked.is_empty() {
+                // Every slot is held by a stat that was given up and has still not ended: the rest would not either.
+                break;
+            }
+            if since.elapsed() > self.options.timeout || self.options.is_cancelled() {
+                self.abandon_stats(&mut asked, done);
             }
         }
-        // Every slot is held by a stat that does not end: the rest would not either.
         for &pick in rest {
             self.stats.timeouts += u64::from(!self.options.is_cancelled());
             done(pick, Err(given_up(&self.options)));
@@ -115,21 +136,12 @@ impl UringWorker {
         any
     }
 
-    fn abandon_stats(
-        &mut self,
-        asked: &mut Vec<(u32, u32)>,
-        entered: io::Result<()>,
-        done: &mut dyn FnMut(u32, io::Result<Meta>),
-    ) {
+    fn abandon_stats(&mut self, asked: &mut Vec<(u32, u32)>, done: &mut dyn FnMut(u32, io::Result<Meta>)) {
         for (slot, pick) in asked.drain(..) {
             self.slots[slot as usize].state = State::Abandoned;
             self.with_ring(|ring| ring.cancel(slot));
             self.stats.timeouts += u64::from(!self.options.is_cancelled());
-            let error = match &entered {
-                Ok(()) => given_up(&self.options),
-                Err(error) => io::Error::new(error.kind(), error.to_string()),
-            };
-            done(pick, Err(error));
+            done(pick, Err(given_up(&self.options)));
         }
     }
 }

@@ -17,14 +17,14 @@
 //! Few slots are in use while everything is cached: content is handed on while it is in the processor's cache. As soon as
 //! something is not, all of them are.
 
-use super::op::{Action, Completion};
+use super::op::{Action, Completion, given_up};
 use super::policy::StatPolicy;
 use super::probe::Caps;
 use super::ring::{NAME_BYTES, Ring, RingSize};
 use super::slot::{FREE, Slot, State};
 use leindex_fallback::{
-    Dir, Fetch, FetchError, Fetched, IoStats, Kind, Listing, Meta, Op, ThreadWorker, Worker, WorkerOptions, cancelled,
-    first_read, is_component,
+    Dir, Fetch, FetchError, Fetched, IoStats, Kind, Listing, Meta, Op, ThreadWorker, Worker, WorkerOptions, first_read,
+    is_component,
 };
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -70,10 +70,16 @@ pub(super) struct UringWorker {
     pub(super) ring: Option<(Ring, ThreadId)>,
     /// A ring could not be made, or has failed: everything is done by calls from then on.
     without_ring: bool,
+    /// The ring has failed where fetches could not be told; the next turn does.
+    pub(super) failed: Option<io::Error>,
     pub(super) slots: Vec<Slot>,
     free: Vec<u32>,
     pub(super) free_stats: Vec<u32>,
     stalled: VecDeque<u32>,
+    /// A fetch has ended since the stalled ones were tried: there may be room for them.
+    has_ended: bool,
+    /// When the last look at what takes too long was.
+    looked: Instant,
     /// Completions of fetches that arrived during a batch of stats.
     pub(super) postponed: VecDeque<Completion>,
     /// Fetches that have begun and not ended.
@@ -96,10 +102,13 @@ impl UringWorker {
             options,
             ring: None,
             without_ring: false,
+            failed: None,
             slots: vec![FREE; (depth + STATS) as usize],
             free: Vec::new(),
             free_stats: Vec::new(),
             stalled: VecDeque::new(),
+            has_ended: false,
+            looked: Instant::now(),
             postponed: VecDeque::new(),
             active: 0,
             window: WARM_WINDOW,
@@ -121,6 +130,8 @@ impl UringWorker {
     fn free_all(&mut self) {
         let depth = self.depth();
         self.slots.fill(FREE);
+        self.stalled.clear();
+        self.postponed.clear();
         // The lowest first: what was used a moment ago.
         self.free = (0..depth).rev().collect();
         self.free_stats = (depth..depth + STATS).rev().collect();
@@ -128,14 +139,11 @@ impl UringWorker {
 
     /// Whether there is a ring, making it if need be.
     pub(super) fn has_ring(&mut self) -> bool {
-        if self.without_ring {
+        if self.without_ring || self.failed.is_some() {
             return false;
         }
         // A ring serves the thread that made it. Its owner may be moved while it is idle.
-        if self.active == 0
-            && self.ring.as_ref().is_some_and(|(ring, _)| ring.unfinished() == 0)
-            && self.ring.as_ref().is_some_and(|(_, owner)| *owner != std::thread::current().id())
-        {
+        if self.active == 0 && self.ring.as_ref().is_some_and(|(_, owner)| *owner != std::thread::current().id()) {
             self.keep_ring_stats();
             self.ring = None;
             self.free_all();
@@ -171,8 +179,6 @@ impl UringWorker {
         self.keep_ring_stats();
         self.without_ring = true;
         self.ring = None;
-        self.postponed.clear();
-        self.stalled.clear();
         for slot in 0..self.depth() {
             let Slot { state, token, .. } = self.slots[slot as usize];
             if !matches!(state, State::Free | State::Abandoned) {
@@ -189,7 +195,7 @@ impl UringWorker {
     /// A slot within the window, completing others until there is one. `None` when every slot is held by an operation
     /// that does not end, or when the ring is gone.
     fn slot(&mut self, done: &mut dyn FnMut(Fetched<'_>)) -> Option<u32> {
-        loop {
+        while self.ring.is_some() {
             if self.active < self.window
                 && let Some(slot) = self.free.pop()
             {
@@ -198,25 +204,37 @@ impl UringWorker {
             if self.active == 0 {
                 // Something may have let go since.
                 self.turn(Duration::ZERO, done);
-                return self.free.pop();
+                return if self.ring.is_some() { self.free.pop() } else { None };
             }
             self.turn(TICK, done);
         }
+        None
     }
 
     /// Hands what is queued to the kernel and works on what has completed; if that is nothing, waits for something.
     fn turn(&mut self, patience: Duration, done: &mut dyn FnMut(Fetched<'_>)) {
-        self.go_on_with_stalled(done);
+        if let Some(error) = self.failed.take() {
+            return self.give_up(&error, done);
+        }
+        if !self.stalled.is_empty() && (self.has_ended || self.options.is_cancelled()) {
+            self.has_ended = false;
+            self.go_on_with_stalled(done);
+        }
         let submitted = self.ring.as_mut().map_or(Ok(()), |(ring, _)| ring.submit());
         if let Err(error) = submitted {
             return self.give_up(&error, done);
         }
         self.note_punts();
-        if self.reap(done) {
-            return;
-        }
+        let any = self.reap(done);
         if self.options.is_cancelled() {
             return self.expire(done);
+        }
+        if any {
+            // While some come back, others may hang. When nothing had to wait, nothing does.
+            if self.calm_turns == 0 && self.looked.elapsed() > self.tick() {
+                self.expire(done);
+            }
+            return;
         }
         let patience = patience.min(self.tick());
         let waited = self.ring.as_mut().map_or(Ok(()), |(ring, _)| ring.wait(patience));
@@ -268,6 +286,7 @@ impl UringWorker {
 
     fn completed(&mut self, completion: Completion, done: &mut dyn FnMut(Fetched<'_>)) {
         let Completion { slot, action, result } = completion;
+        let may_wait = self.others_in_flight();
         let at = &mut self.slots[slot as usize];
         (at.punted, at.seen) = (false, None);
         match (at.state, result) {
@@ -277,7 +296,7 @@ impl UringWorker {
                 self.with_ring(|ring| ring.check(slot));
             }
             (State::Opening | State::Checking, Ok(_)) => self.begin_reading(slot, done),
-            (State::Opening, Err(Errno::MFILE | Errno::NFILE)) if self.active > 1 => {
+            (State::Opening, Err(Errno::MFILE | Errno::NFILE)) if may_wait => {
                 at.state = State::StalledOpening;
                 self.stats.retries += 1;
                 self.window = (self.active / 2).max(1);
@@ -317,13 +336,20 @@ impl UringWorker {
         let others = self.own_bytes - self.slots[slot as usize].own;
         // While everything is cached one at a time is as fast, and takes the memory that the last one has left.
         let most = if self.window > WARM_WINDOW { OWN_BYTES_MAX } else { 0 };
-        let is_too_much = is_large && others > 0 && others.saturating_add(bytes) > most;
-        let reserved = if is_too_much { Ok(false) } else { self.reserve(slot, length, is_large) };
+        let may_wait = self.others_in_flight();
+        let is_too_much = is_large && may_wait && others > 0 && others.saturating_add(bytes) > most;
+        let mut own = is_large;
+        let mut reserved = if is_too_much { Ok(false) } else { self.reserve(slot, length, own) };
+        if reserved == Ok(false) && !may_wait {
+            // Nobody would give any back: what holds it waits as well, or does not end.
+            own = true;
+            reserved = self.reserve(slot, length, own);
+        }
         match reserved {
             Ok(true) => {
                 let at = &mut self.slots[slot as usize];
                 at.state = State::Reading;
-                at.own = if is_large { bytes } else { 0 };
+                at.own = if own { bytes } else { 0 };
                 self.own_bytes = others + at.own;
                 self.stats.reads += 1;
                 self.stats.ring_reads += 1;
@@ -335,6 +361,11 @@ impl UringWorker {
             }
             Err(_) => self.end(slot, Err(out_of_memory()), done),
         }
+    }
+
+    /// Whether there are fetches, beside the one at hand, whose operations will complete: what waits, waits for those.
+    fn others_in_flight(&self) -> bool {
+        self.active > self.stalled.len() + 1
     }
 
     fn reserve(&mut self, slot: u32, bytes: usize, own: bool) -> Result<bool, Errno> {
@@ -366,6 +397,10 @@ impl UringWorker {
         for _ in 0..self.stalled.len() {
             let Some(slot) = self.stalled.pop_front() else { return };
             match self.slots[slot as usize].state {
+                _ if self.options.is_cancelled() => {
+                    let source = given_up(&self.options);
+                    self.end(slot, Err(FetchError::Io { op: Op::Read, source }), done);
+                }
                 State::StalledOpening => {
                     self.slots[slot as usize].state = State::Opening;
                     let wait = self.policy.is_remote();
@@ -409,6 +444,7 @@ impl UringWorker {
 
     /// Makes a slot free that has nothing in the kernel.
     pub(super) fn let_go(&mut self, slot: u32) {
+        self.has_ended = true;
         self.with_ring(|ring| ring.release(slot));
         self.slots[slot as usize] = FREE;
         if slot < self.depth() { self.free.push(slot) } else { self.free_stats.push(slot) }
@@ -417,6 +453,7 @@ impl UringWorker {
     /// Ends the fetches whose operation has been in the kernel for too long: after a cancel, at all.
     fn expire(&mut self, done: &mut dyn FnMut(Fetched<'_>)) {
         let (now, stop) = (Instant::now(), self.options.is_cancelled());
+        self.looked = now;
         for slot in 0..self.depth() {
             let at = &mut self.slots[slot as usize];
             let op = match at.state {
@@ -430,8 +467,10 @@ impl UringWorker {
             let Slot { token, own, .. } = *at;
             at.state = State::Abandoned;
             self.active -= 1;
+            self.has_ended = true;
             self.own_bytes -= own;
             self.stats.timeouts += u64::from(!stop);
+            self.stats.misses += 1;
             self.stats.fetch_errors += 1;
             self.with_ring(|ring| ring.cancel(slot));
             let source = given_up(&self.options);
@@ -456,22 +495,26 @@ impl UringWorker {
 
     fn start(&mut self, slot: u32, request: &Fetch<'_>, done: &mut dyn FnMut(Fetched<'_>)) {
         let Fetch { dir, name, size, limit, token } = *request;
+        let by_ring = self.caps.open_direct && self.caps.fadvise;
+        let mut opened = if by_ring { Err(Errno::OPNOTSUPP) } else { self.open_by_call(dir, name) };
+        while matches!(opened, Err(Errno::MFILE | Errno::NFILE)) && self.active > 0 {
+            self.stats.retries += 1;
+            self.turn(TICK, done);
+            if self.ring.is_none() {
+                return self.calls.fetch(*request, done);
+            }
+            opened = self.open_by_call(dir, name);
+        }
         self.active += 1;
         self.stats.opens += 1;
         self.slots[slot as usize] = Slot { state: State::Opening, token, size, limit, ..FREE };
-        if self.caps.open_direct && self.caps.fadvise {
-            self.stats.ring_opens += 1;
-            // A remote file system's answer to an open is waited for in the submission, if no other thread does it.
-            let wait = self.policy.is_remote();
-            return self.with_ring(|ring| ring.open(slot, dir, name, wait));
-        }
-        let mut opened = self.open_by_call(dir, name);
-        while matches!(opened, Err(Errno::MFILE | Errno::NFILE)) && self.active > 1 {
-            self.stats.retries += 1;
-            self.turn(TICK, done);
-            opened = self.open_by_call(dir, name);
-        }
         match opened {
+            _ if by_ring => {
+                self.stats.ring_opens += 1;
+                // A remote file system's answer to an open is waited for in the submission, if no other thread does it.
+                let wait = self.policy.is_remote();
+                self.with_ring(|ring| ring.open(slot, dir, name, wait));
+            }
             Ok(file) => {
                 self.with_ring(|ring| ring.adopt(slot, file));
                 self.begin_reading(slot, done);
@@ -515,7 +558,8 @@ impl Worker for UringWorker {
             Some(slot) => slot,
             None if self.without_ring => return self.calls.fetch(request, done),
             None => {
-                self.stats.timeouts += 1;
+                self.stats.timeouts += u64::from(!self.options.is_cancelled());
+                self.stats.misses += 1;
                 self.stats.fetch_errors += 1;
                 let source = given_up(&self.options);
                 return done(Fetched { token, result: Err(FetchError::Io { op: Op::Open, source }), missed: true });
@@ -548,13 +592,4 @@ impl Worker for UringWorker {
         stats += self.calls.stats();
         stats
     }
-}
-
-/// Why an operation is given up.
-pub(super) fn given_up(options: &WorkerOptions) -> io::Error {
-    if options.is_cancelled() {
-        return cancelled();
-    }
-    let detail = format!("no answer within {} s: the file system hangs", options.timeout.as_secs_f64());
-    io::Error::new(io::ErrorKind::TimedOut, detail)
 }

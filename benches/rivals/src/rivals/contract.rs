@@ -20,7 +20,7 @@ pub(super) fn walk(choice: BackendChoice, crew: Crew, mode: Mode, root: &Path) -
     let backend = select(choice).map_err(|error| Unavailable(error.to_string()))?.backend;
     let options = WorkerOptions::default().lookahead(LOOKAHEAD);
     let hands = || {
-        let worker = backend.worker(options).map_err(|error| Unavailable(format!("no worker: {error}")))?;
+        let worker = backend.worker(options.clone()).map_err(|error| Unavailable(format!("no worker: {error}")))?;
         Ok(ContractHands { worker, mode, metas: Vec::with_capacity(STATS_AT_ONCE) })
     };
     crew.walk(|| backend.open_root(root), hands)
