@@ -224,10 +224,17 @@ fn compare(repository: &Repository, rules: Vec<Rules>, case: Case, hint: &str) -
     }
     let written: Vec<PathBuf> = rules.iter().map(|file| repository.rules_path(file)).collect();
     let theirs = repository.ask_git(case, &repository.home().join("global"));
+    #[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
+    let mut database = Compiled::new(&rules, case);
     let mut walker = Walker::new(rules, case);
     let mut differences = Vec::new();
     for ((path, &is_dir), theirs) in repository.paths.iter().zip(&theirs) {
         let ours = walker.decide(path, is_dir);
+        #[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
+        {
+            let compiled = database.decide(path, is_dir);
+            assert_eq!(compiled, ours, "{hint}, {case:?}: Hyperscan on {}", path.escape_ascii());
+        }
         if ours != *theirs {
             let kind = if is_dir { "directory" } else { "file" };
             let (ours, theirs) = (show(&ours), show(theirs));
@@ -243,6 +250,35 @@ fn compare(repository: &Repository, rules: Vec<Rules>, case: Case, hint: &str) -
         fs::remove_file(path).expect("a rule file is removed");
     }
     theirs.len()
+}
+
+/// Hyperscan's database of all rules of the tree; directories first, as ever.
+#[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
+struct Compiled {
+    database: leindex_engine::rules::Database,
+    scratch: leindex_engine::rules::Scratch,
+}
+
+#[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
+impl Compiled {
+    fn new(rules: &[Rules], case: Case) -> Compiled {
+        let files = rules.iter().map(|rules| Arc::new(rules.compile(case))).collect();
+        let database = leindex_engine::rules::Database::compile(files).expect("Hyperscan compiles rules");
+        let scratch = database.scratch().expect("memory for a scan");
+        Compiled { database, scratch }
+    }
+
+    fn decide(&mut self, path: &[u8], is_dir: bool) -> Decision {
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+        for end in ends {
+            if let Some(found) = self.database.verdict(&path[..end], true, &mut self.scratch)
+                && found.ignored
+            {
+                return Walker::decision(&found);
+            }
+        }
+        self.database.verdict(path, is_dir, &mut self.scratch).as_ref().and_then(Walker::decision)
+    }
 }
 
 fn show(decision: &Decision) -> String {

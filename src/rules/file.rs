@@ -31,6 +31,17 @@ pub struct RuleFile {
     rest: Box<[usize]>,
     /// One for every [`Screen::RULES`] of the rest; none when the rest is short.
     screens: Box<[Box<Screen>]>,
+    #[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
+    case: Case,
+}
+
+/// A rule as tokens, for another back end.
+#[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
+pub(super) struct Shape {
+    pub(super) id: usize,
+    pub(super) dir_only: bool,
+    pub(super) name_only: bool,
+    pub(super) compiled: Compiled,
 }
 
 #[derive(Debug)]
@@ -123,7 +134,26 @@ impl RuleFile {
             text: text.into(),
             rules: rules.into(),
             rest: rest.into(),
+            #[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
+            case,
         }
+    }
+
+    /// Every rule once more from its text, in the order of the file.
+    #[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
+    pub(super) fn shapes(&self) -> impl Iterator<Item = Shape> {
+        self.rules.iter().enumerate().map(|(id, rule)| Shape {
+            id,
+            dir_only: rule.dir_only,
+            name_only: rule.name_only,
+            compiled: compile(&pattern(&self.text[rule.text_start..rule.text_end]), self.case),
+        })
+    }
+
+    /// How the rules compare letters.
+    #[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
+    pub(super) fn case(&self) -> Case {
+        self.case
     }
 
     /// Where the rules come from.
@@ -198,6 +228,13 @@ impl RuleFile {
             }
         }
         best
+    }
+
+    /// Whether some rule matches.
+    #[cfg(test)]
+    #[allow(dead_code, reason = "of use with the feature hyperscan")]
+    pub(super) fn decides(&self, path: &[u8], is_dir: bool) -> bool {
+        self.last_match(&Candidate::new(path, is_dir)).is_some()
     }
 
     /// Whether rule `id` ignores, its line, and its pattern as written.

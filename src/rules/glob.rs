@@ -352,6 +352,12 @@ impl Glob {
         bytes.fold(ByteSet::EMPTY, ByteSet::with)
     }
 
+    /// The set of a [`Token::Class`].
+    #[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
+    pub(super) fn class(&self, index: u16) -> ByteSet {
+        self.classes[usize::from(index)]
+    }
+
     /// Literal bytes that every match starts with.
     pub(super) fn head(&self) -> &[u8] {
         &self.head

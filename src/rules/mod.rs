@@ -26,16 +26,21 @@
 //! * `screen`: for rules without such a key, which of them can match at all, by the first and last bytes.
 //! * `file`: one compiled rule file, which answers "the last rule that matches".
 //! * `stack`: precedence between files.
+//! * `hyperscan`, with the feature of that name on x86-64 Linux: all rules of a tree in one database.
 
 mod class;
 mod file;
 mod glob;
+#[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
+mod hyperscan;
 mod parse;
 mod screen;
 mod stack;
 mod table;
 
 pub use file::{RULE_FILE_BYTES_MAX, RuleFile};
+#[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
+pub use hyperscan::{Database, DatabaseError, Scratch};
 pub use stack::{Match, Stack};
 
 /// Where rules come from, in ascending precedence: a match of a later kind overrides every earlier kind.
