@@ -1,47 +1,52 @@
 //! One compiled rule file: its rules, filed so that a path meets only the few that can match it.
+//!
+//! Most rules look at names only, the others at the path. Which of the others can match at all is decided once for a
+//! directory, see `in_dir`.
 
 use super::class::ByteSet;
 use super::glob::{Compiled, Glob, Token, compile};
-use super::parse::{lines, pattern, until_nul};
+use super::hyperscan::Database;
+use super::parse::{Pattern, lines, pattern, until_nul};
 use super::screen::{Outline, Screen};
 use super::table::{Table, hash};
+use super::translate::expression;
 use super::{Case, Source};
 
 /// A larger file is taken to be empty, as git takes it.
 pub const RULE_FILE_BYTES_MAX: usize = 100 << 20;
 
-/// From so many rules on, the rest is screened. A screen takes six kilobytes, and most rule files are short.
+/// From so many rules on, the rest is screened. A screen takes four kilobytes, and most rule files are short.
 const SCREENED_RULES_MIN: usize = 6;
 
 /// The rules of one source, compiled.
 #[derive(Debug)]
 pub struct RuleFile {
     source: Source,
+    case: Case,
     /// The patterns as written, back to back.
     text: Box<[u8]>,
     /// In the order of the file, so that the last match has the highest index. An index is called an id.
     rules: Box<[Rule]>,
-    /// Rules whose last component is literal, by that component.
-    names: Table,
-    /// Rules whose last component ends in a literal with a dot, by what follows the last dot.
+    names: NameRules,
+    /// Rules without wildcards that look at the path, by the directory that it lies in.
+    literals: Table,
+    /// The other rules that look at the path, the last one first.
+    globs: Box<[PathGlob]>,
+    /// The rules for names by the numbers that a database knows them by, once for each; `None` when it lacks some.
+    numbers: Option<Box<[(u32, u32)]>>,
+}
+
+/// Rules that look at names only.
+#[derive(Debug)]
+struct NameRules {
+    /// Those without wildcards, by the name.
+    literals: Table,
+    /// Those that end in a literal with a dot, by what follows the last dot.
     extensions: Table,
-    /// Rules without wildcards that are anchored, by the whole path.
-    paths: Table,
-    /// All other rules, the last one first.
+    /// All others, the last one first.
     rest: Box<[usize]>,
     /// One for every [`Screen::RULES`] of the rest; none when the rest is short.
     screens: Box<[Box<Screen>]>,
-    #[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
-    case: Case,
-}
-
-/// A rule as tokens, for another back end.
-#[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
-pub(super) struct Shape {
-    pub(super) id: usize,
-    pub(super) dir_only: bool,
-    pub(super) name_only: bool,
-    pub(super) compiled: Compiled,
 }
 
 #[derive(Debug)]
@@ -51,31 +56,33 @@ struct Rule {
     line: usize,
     negated: bool,
     dir_only: bool,
-    name_only: bool,
+    by_name: bool,
     /// What is left to test once the rule was found through its table; `None` when the key says it all.
     glob: Option<Box<Glob>>,
 }
 
-/// A path with what every rule file asks about it, worked out once.
-pub(super) struct Candidate<'p> {
-    path: &'p [u8],
+#[derive(Clone, Copy, Debug)]
+struct PathGlob {
+    id: usize,
+    /// The slashes of every match, if they are always as many.
+    slashes: Option<usize>,
+}
+
+/// A name with what every rule file asks about it, worked out once.
+pub(super) struct Name<'p> {
     name: &'p [u8],
-    name_hash: u64,
+    hash: u64,
     /// What follows the last dot of the name, and its hash.
     extension: Option<(&'p [u8], u64)>,
     is_dir: bool,
 }
 
-impl<'p> Candidate<'p> {
+impl<'p> Name<'p> {
     #[inline]
-    pub(super) fn new(path: &'p [u8], is_dir: bool) -> Candidate<'p> {
-        let after_last = |bytes: &'p [u8], wanted: u8| {
-            let index = bytes.iter().rposition(|&byte| byte == wanted)?;
-            Some(&bytes[index + 1..])
-        };
-        let name = after_last(path, b'/').unwrap_or(path);
-        let extension = after_last(name, b'.').map(|extension| (extension, hash(extension)));
-        Candidate { path, name, name_hash: hash(name), extension, is_dir }
+    pub(super) fn new(name: &'p [u8], is_dir: bool) -> Name<'p> {
+        let dot = name.iter().rposition(|&byte| byte == b'.');
+        let extension = dot.map(|dot| &name[dot + 1..]).map(|extension| (extension, hash(extension)));
+        Name { name, hash: hash(name), extension, is_dir }
     }
 }
 
@@ -83,8 +90,10 @@ impl<'p> Candidate<'p> {
 enum Place {
     Name(Vec<u8>),
     Extension(Vec<u8>),
-    Path(Vec<u8>),
-    Rest,
+    RestOfNames,
+    /// With the directory that its path lies in.
+    Literal(Vec<u8>),
+    Glob,
 }
 
 /// Rules on their way into a [`RuleFile`].
@@ -94,8 +103,9 @@ struct Builder {
     rules: Vec<Rule>,
     names: Vec<(Vec<u8>, usize)>,
     extensions: Vec<(Vec<u8>, usize)>,
-    paths: Vec<(Vec<u8>, usize)>,
     rest: Vec<usize>,
+    literals: Vec<(Vec<u8>, usize)>,
+    globs: Vec<PathGlob>,
 }
 
 impl RuleFile {
@@ -118,42 +128,59 @@ impl RuleFile {
         for (line, text) in lines {
             builder.add(line, text, case);
         }
-        let Builder { text, rules, names, extensions, paths, mut rest } = builder;
+        let Builder { text, rules, names, extensions, mut rest, literals, mut globs } = builder;
         rest.reverse();
+        globs.reverse();
         let shadows = |id: usize| rules[id].glob.is_none() && !rules[id].dir_only;
         let screens: Box<[_]> = match rest.len() {
             ..SCREENED_RULES_MIN => Box::default(),
             _ => rest.chunks(Screen::RULES).map(|ids| Screen::new(ids.iter().map(|&id| rules[id].outline()))).collect(),
         };
-        RuleFile {
-            screens,
-            names: Table::new(names, case, shadows),
+        let names = NameRules {
+            literals: Table::new(names, case, shadows),
             extensions: Table::new(extensions, case, shadows),
-            paths: Table::new(paths, case, shadows),
+            rest: rest.into(),
+            screens,
+        };
+        RuleFile {
             source,
+            case,
+            names,
+            literals: Table::new(literals, case, |_| false),
+            globs: globs.into(),
             text: text.into(),
             rules: rules.into(),
-            rest: rest.into(),
-            #[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
-            case,
+            numbers: None,
         }
     }
 
-    /// Every rule once more from its text, in the order of the file.
-    #[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
-    pub(super) fn shapes(&self) -> impl Iterator<Item = Shape> {
-        self.rules.iter().enumerate().map(|(id, rule)| Shape {
-            id,
-            dir_only: rule.dir_only,
-            name_only: rule.name_only,
-            compiled: compile(&pattern(&self.text[rule.text_start..rule.text_end]), self.case),
+    /// The rules for names as expressions, with their ids.
+    pub(super) fn expressions(&self) -> impl Iterator<Item = (usize, String)> {
+        self.rules.iter().enumerate().filter(|(_, rule)| rule.by_name).filter_map(|(id, rule)| {
+            let (_, compiled) = shape(&pattern(&self.text[rule.text_start..rule.text_end]), self.case)?;
+            Some((id, expression(&compiled, rule.dir_only, self.case)?))
         })
     }
 
-    /// How the rules compare letters.
-    #[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
-    pub(super) fn case(&self) -> Case {
-        self.case
+    /// Looks the rules for names up in a database, whose scans are used from then on if it has all of them.
+    pub(super) fn attach(&mut self, database: &Database) {
+        let numbers = self.expressions().map(|(id, text)| Some((database.number(&text)?, id as u32)));
+        self.numbers = numbers.collect::<Option<Vec<(u32, u32)>>>().map(|mut numbers| {
+            // Of the same rule twice the last one counts.
+            numbers.sort_unstable_by_key(|&(number, id)| (number, std::cmp::Reverse(id)));
+            numbers.dedup_by_key(|(number, _)| *number);
+            numbers.into()
+        });
+    }
+
+    /// Whether a database has the rules for names.
+    pub(super) fn is_attached(&self) -> bool {
+        self.numbers.is_some()
+    }
+
+    /// How many rules for names have no key: what a scan spares.
+    pub(super) fn name_globs(&self) -> usize {
+        self.names.rest.len()
     }
 
     /// Where the rules come from.
@@ -171,40 +198,45 @@ impl RuleFile {
         self.rules.is_empty()
     }
 
-    /// The last rule that matches, as its id.
-    #[inline]
-    pub(super) fn last_match(&self, candidate: &Candidate<'_>) -> Option<usize> {
-        let relative = match &self.source.base[..] {
-            // Not a prefix of no bytes: see `Case::equal`.
-            b"" => candidate.path,
-            base => candidate.path.strip_prefix(base)?,
-        };
-        if relative.is_empty() {
-            return None;
+    /// The rules without wildcards for paths in `dir`, which is relative to the base and ends in a slash unless empty; in
+    /// descending order.
+    pub(super) fn literals_in(&self, dir: &[u8]) -> &[usize] {
+        if self.literals.is_empty() {
+            return &[];
         }
-        // The id after the best match so far; 0 for none.
-        let mut best = self.best(self.names.get(candidate.name_hash, candidate.name), 0, relative, candidate);
-        if let Some((extension, hash)) = candidate.extension {
-            best = self.best(self.extensions.get(hash, extension), best, relative, candidate);
-        }
-        if !self.paths.is_empty() {
-            best = self.best(self.paths.get(hash(relative), relative), best, relative, candidate);
-        }
-        self.best_of_rest(best, relative, candidate).checked_sub(1)
+        let dir = dir.strip_suffix(b"/").unwrap_or(dir);
+        self.literals.get(hash(dir), dir)
     }
 
-    /// As [`RuleFile::best`] among the rest.
-    #[inline]
-    fn best_of_rest(&self, best: usize, relative: &[u8], candidate: &Candidate<'_>) -> usize {
-        if self.screens.is_empty() {
-            return self.best(&self.rest, best, relative, candidate);
+    /// The globs that may match something in `dir`, in descending order.
+    pub(super) fn globs_in(&self, dir: &[u8]) -> Vec<usize> {
+        if self.globs.is_empty() {
+            return Vec::new();
         }
-        for (ids, screen) in self.rest.chunks(Screen::RULES).zip(&self.screens) {
+        let slashes = dir.iter().filter(|&&byte| byte == b'/').count();
+        let fits = |each: &&PathGlob| {
+            let glob = self.rules[each.id].glob.as_ref();
+            each.slashes.is_none_or(|wanted| wanted == slashes) && glob.is_none_or(|glob| glob.may_match_in(dir))
+        };
+        self.globs.iter().filter(fits).map(|glob| glob.id).collect()
+    }
+
+    /// The id after that of the last rule for names that matches; 0 for none.
+    #[inline]
+    pub(super) fn best_name(&self, name: &Name<'_>) -> usize {
+        let mut best = self.best(self.names.literals.get(name.hash, name.name), 0, name.name, name.is_dir);
+        if let Some((extension, hash)) = name.extension {
+            best = self.best(self.names.extensions.get(hash, extension), best, name.name, name.is_dir);
+        }
+        if self.names.screens.is_empty() {
+            return self.best(&self.names.rest, best, name.name, name.is_dir);
+        }
+        for (ids, screen) in self.names.rest.chunks(Screen::RULES).zip(&self.names.screens) {
             if ids[0] < best {
                 break;
             }
-            for index in screen.indexes(relative, candidate.name, candidate.is_dir) {
-                let id = self.best(&ids[index..=index], best, relative, candidate);
+            for index in screen.indexes(name.name, name.is_dir) {
+                let id = self.best(&ids[index..=index], best, name.name, name.is_dir);
                 if id > best || ids[index] < best {
                     return id;
                 }
@@ -213,16 +245,24 @@ impl RuleFile {
         best
     }
 
-    /// The id after the first of `ids` (they descend) that matches, if that is beyond `best`; `best` otherwise.
+    /// The same, from the numbers of the expressions that match.
     #[inline]
-    fn best(&self, ids: &[usize], best: usize, relative: &[u8], candidate: &Candidate<'_>) -> usize {
+    pub(super) fn best_number(&self, matched: &[u32]) -> usize {
+        let numbers = self.numbers.as_deref().unwrap_or_default();
+        let rule = |number: &u32| numbers.binary_search_by_key(number, |(number, _)| *number).ok();
+        matched.iter().filter_map(rule).map(|index| numbers[index].1 as usize + 1).max().unwrap_or(0)
+    }
+
+    /// The id after the first of `ids` (they descend) that matches `text`, if that is beyond `best`; `best` otherwise. The
+    /// text is the name or the path relative to the base: what these rules look at.
+    #[inline]
+    pub(super) fn best(&self, ids: &[usize], best: usize, text: &[u8], is_dir: bool) -> usize {
         for &id in ids {
             if id < best {
                 break;
             }
             let rule = &self.rules[id];
-            let fits = !rule.dir_only || candidate.is_dir;
-            let text = if rule.name_only { candidate.name } else { relative };
+            let fits = !rule.dir_only || is_dir;
             if fits && rule.glob.as_ref().is_none_or(|glob| glob.matches(text)) {
                 return id + 1;
             }
@@ -230,11 +270,10 @@ impl RuleFile {
         best
     }
 
-    /// Whether some rule matches.
+    /// Whether some rule for names matches.
     #[cfg(test)]
-    #[allow(dead_code, reason = "of use with the feature hyperscan")]
-    pub(super) fn decides(&self, path: &[u8], is_dir: bool) -> bool {
-        self.last_match(&Candidate::new(path, is_dir)).is_some()
+    pub(super) fn decides(&self, name: &[u8], is_dir: bool) -> bool {
+        self.best_name(&Name::new(name, is_dir)) > 0
     }
 
     /// Whether rule `id` ignores, its line, and its pattern as written.
@@ -245,35 +284,52 @@ impl RuleFile {
 }
 
 impl Rule {
-    /// What the bytes of a path say about this rule.
+    /// What the bytes of a name say about this rule.
     fn outline(&self) -> Outline {
-        let (path_first, name_first, last) = match &self.glob {
-            None => (ByteSet::ALL, ByteSet::ALL, ByteSet::ALL),
-            Some(glob) if self.name_only => (ByteSet::ALL, glob.first_bytes(), glob.last_bytes()),
-            Some(glob) => (glob.first_bytes(), glob.name_first_bytes(), glob.last_bytes()),
+        let (first, last) = match &self.glob {
+            None => (ByteSet::ALL, ByteSet::ALL),
+            Some(glob) => (glob.first_bytes(), glob.last_bytes()),
         };
-        Outline { path_first, name_first, last, dir_only: self.dir_only }
+        Outline { first, last, dir_only: self.dir_only }
+    }
+}
+
+/// A pattern compiled, and whether it looks at names only; `None` when it matches nothing.
+fn shape(pattern: &Pattern<'_>, case: Case) -> Option<(bool, Compiled)> {
+    match compile(pattern, case) {
+        Compiled::Never => None,
+        Compiled::Glob(glob) if !pattern.name_only => Some(match glob.by_name() {
+            Ok(compiled) => (true, compiled),
+            Err(glob) => (false, Compiled::Glob(glob)),
+        }),
+        compiled => Some((pattern.name_only, compiled)),
     }
 }
 
 impl Builder {
     fn add(&mut self, line: usize, text: &[u8], case: Case) {
         let pattern = pattern(text);
-        let (place, glob) = match compile(&pattern, case) {
-            Compiled::Never => return,
-            Compiled::Literal(literal) if pattern.name_only => (Place::Name(literal), None),
-            Compiled::Literal(literal) => (Place::Path(literal), None),
-            Compiled::Glob(glob) => {
-                let (place, exact) = place(&glob, pattern.name_only);
-                (place, (!exact).then(|| Box::new(glob)))
-            }
-        };
+        let Some((by_name, compiled)) = shape(&pattern, case) else { return };
         let id = self.rules.len();
+        let (place, glob) = match compiled {
+            Compiled::Never => return,
+            Compiled::Literal(literal) if by_name => (Place::Name(literal), None),
+            Compiled::Literal(literal) => {
+                let dir = literal.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+                (Place::Literal(literal[..dir].to_vec()), Some(Glob::literal(literal, case)))
+            }
+            Compiled::Glob(glob) if by_name => {
+                let (place, is_exact) = place_of_name(&glob);
+                (place, (!is_exact).then_some(glob))
+            }
+            Compiled::Glob(glob) => (Place::Glob, Some(glob)),
+        };
         match place {
             Place::Name(key) => self.names.push((key, id)),
             Place::Extension(key) => self.extensions.push((key, id)),
-            Place::Path(key) => self.paths.push((key, id)),
-            Place::Rest => self.rest.push(id),
+            Place::RestOfNames => self.rest.push(id),
+            Place::Literal(dir) => self.literals.push((dir, id)),
+            Place::Glob => self.globs.push(PathGlob { id, slashes: glob.as_ref().and_then(Glob::slashes) }),
         }
         let text_start = self.text.len();
         self.text.extend_from_slice(text);
@@ -283,36 +339,22 @@ impl Builder {
             line,
             negated: pattern.negated,
             dir_only: pattern.dir_only,
-            name_only: pattern.name_only,
-            glob,
+            by_name,
+            glob: glob.map(Box::new),
         });
     }
 }
 
-/// Where to file a glob, and whether having its key is all it takes to match.
-fn place(glob: &Glob, name_only: bool) -> (Place, bool) {
-    let (head, tokens, tail) = (glob.head(), glob.tokens(), glob.tail());
-    if let Some(slash) = tail.iter().rposition(|&byte| byte == b'/') {
-        return (Place::Name(tail[slash + 1..].to_vec()), false);
+/// Where to file a glob for names, and whether having its key is all it takes to match.
+fn place_of_name(glob: &Glob) -> (Place, bool) {
+    let (head, tail) = (glob.head(), glob.tail());
+    match tail.iter().rposition(|&byte| byte == b'.') {
+        None => (Place::RestOfNames, false),
+        Some(dot) => {
+            let is_exact = head.is_empty() && glob.tokens() == [Token::Star] && dot == 0;
+            (Place::Extension(tail[dot + 1..].to_vec()), is_exact)
+        }
     }
-    // `**/` begins a component, but for `a**/b`, which matches `ab` too.
-    let whole_components = tokens.len() > 1 || head.is_empty() || head.ends_with(b"/");
-    if tokens.last() == Some(&Token::Directories) {
-        let exact = tokens.len() == 1 && head.is_empty();
-        return match whole_components {
-            true => (Place::Name(tail.to_vec()), exact),
-            false => (Place::Rest, false),
-        };
-    }
-    let Some(dot) = tail.iter().rposition(|&byte| byte == b'.') else {
-        return (Place::Rest, false);
-    };
-    let any_name = match tokens {
-        [Token::Star] => name_only,
-        [Token::Directories, Token::Star] => true,
-        _ => false,
-    };
-    (Place::Extension(tail[dot + 1..].to_vec()), any_name && head.is_empty() && dot == 0)
 }
 
 #[cfg(test)]
@@ -325,11 +367,18 @@ mod tests {
         RuleFile::parse(source, content, case)
     }
 
+    fn last_match(rules: &RuleFile, path: &[u8], is_dir: bool) -> Option<usize> {
+        let dir = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+        let mut best = rules.best_name(&Name::new(&path[dir..], is_dir));
+        best = rules.best(rules.literals_in(&path[..dir]), best, path, is_dir);
+        rules.best(&rules.globs_in(&path[..dir]), best, path, is_dir).checked_sub(1)
+    }
+
     /// Checks which line of `content` decides about `path`; a slash at its end makes it a directory.
     fn check(content: &str, path: &str, expect: Option<usize>) {
         let rules = parse(content.as_bytes(), Case::Sensitive);
         let (name, is_dir) = path.strip_suffix('/').map_or((path, false), |name| (name, true));
-        let found = rules.last_match(&Candidate::new(name.as_bytes(), is_dir)).map(|id| rules.describe(id).1);
+        let found = last_match(&rules, name.as_bytes(), is_dir).map(|id| rules.describe(id).1);
         assert_eq!(found, expect, "{path} by {content:?}");
     }
 
@@ -379,7 +428,7 @@ mod tests {
         let source = Source { kind: SourceKind::CommandLine, display: Vec::new(), base: Vec::new() };
         let rules = RuleFile::from_patterns(source, [&b"#a"[..], b"", b"b ", b"c\0d"], Case::Sensitive);
         assert_eq!((rules.len(), rules.source().kind), (3, SourceKind::CommandLine));
-        let describe = |path: &[u8]| rules.last_match(&Candidate::new(path, false)).map(|id| rules.describe(id));
+        let describe = |path: &[u8]| last_match(&rules, path, false).map(|id| rules.describe(id));
         assert_eq!(describe(b"#a"), Some((true, 1, &b"#a"[..])));
         assert_eq!(describe(b"b "), Some((true, 3, &b"b "[..])));
         assert_eq!(describe(b"c"), Some((true, 4, &b"c"[..])));
@@ -408,7 +457,7 @@ mod tests {
         assert!(content.len() > 10 << 20);
         let rules = parse(&content, Case::Sensitive);
         assert_eq!(rules.len(), 50_000);
-        let line = |path: &[u8]| rules.last_match(&Candidate::new(path, false)).map(|id| rules.describe(id).1);
+        let line = |path: &[u8]| last_match(&rules, path, false).map(|id| rules.describe(id).1);
         assert_eq!(line(b"packages/49995/dist"), Some(49_996));
         assert_eq!(line(b"a/b.49997"), Some(49_998));
         assert_eq!(line(b"a49999b"), Some(50_000));

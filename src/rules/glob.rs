@@ -210,6 +210,54 @@ impl Compiler<'_> {
 }
 
 impl Glob {
+    /// The glob that matches exactly these (folded) bytes.
+    pub(super) fn literal(bytes: Vec<u8>, case: Case) -> Glob {
+        let shortest = bytes.len();
+        Glob {
+            head: bytes.into(),
+            tokens: Box::default(),
+            classes: Box::default(),
+            tail: Box::default(),
+            shortest,
+            case,
+        }
+    }
+
+    /// For a pattern with slashes that looks at the last component only, such as `**/x`: what it asks of that; otherwise
+    /// the glob itself.
+    pub(super) fn by_name(self) -> Result<Compiled, Glob> {
+        let leading = self.tokens.iter().take_while(|token| **token == Token::Directories).count();
+        let crosses = |token: &Token| matches!(token, Token::Byte(b'/') | Token::Directories | Token::Everything);
+        if leading == 0
+            || !self.head.is_empty()
+            || self.tail.contains(&b'/')
+            || self.tokens[leading..].iter().any(crosses)
+        {
+            return Err(self);
+        }
+        let tokens: Box<[Token]> = self.tokens[leading..].into();
+        Ok(match (tokens.is_empty(), self.tail.is_empty()) {
+            (true, true) => Compiled::Never,
+            (true, false) => Compiled::Literal(self.tail.into()),
+            // Literal bytes that came after a `**/` may stand first now.
+            (false, _) => Compiled::Glob(Glob { tokens, ..self }),
+        })
+    }
+
+    /// How many slashes every match has; `None` when that differs.
+    pub(super) fn slashes(&self) -> Option<usize> {
+        let crosses = |token: &Token| matches!(token, Token::Directories | Token::Everything);
+        let literal = self.head.iter().chain(&self.tail).filter(|&&byte| byte == b'/').count();
+        let tokens = self.tokens.iter().filter(|token| **token == Token::Byte(b'/')).count();
+        (!self.tokens.iter().any(crosses)).then_some(literal + tokens)
+    }
+
+    /// Whether a match can lie in the directory `dir`, which has a slash at its end unless it is empty.
+    pub(super) fn may_match_in(&self, dir: &[u8]) -> bool {
+        let known = self.head.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+        dir.len() >= known && self.case.equal(&self.head[..known], &dir[..known])
+    }
+
     /// Whether the pattern matches all of `text`.
     #[inline]
     pub(super) fn matches(&self, text: &[u8]) -> bool {
@@ -321,26 +369,6 @@ impl Glob {
         self.one_of(self.tail.last(), self.tokens.last())
     }
 
-    /// The bytes that the last component of a match can start with.
-    pub(super) fn name_first_bytes(&self) -> ByteSet {
-        if let Some(slash) = self.tail.iter().rposition(|&byte| byte == b'/') {
-            return self.one_of(self.tail.get(slash + 1), None);
-        }
-        let in_component = !self.head.is_empty() && !self.head.ends_with(b"/");
-        let slash = self.tokens.iter().rposition(|token| matches!(token, Token::Byte(b'/') | Token::Directories));
-        match slash {
-            _ if self.tokens.last() == Some(&Token::Everything) => ByteSet::ALL,
-            // As in `a**/b`, which matches `ab` too.
-            Some(0) if in_component => ByteSet::ALL,
-            Some(index) if index + 1 == self.tokens.len() => self.one_of(self.tail.first(), None),
-            Some(index) => self.one_of(None, self.tokens.get(index + 1)),
-            None => {
-                let start = self.head.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
-                self.one_of(self.head.get(start), self.tokens.first())
-            }
-        }
-    }
-
     /// The bytes, not folded, that a literal stands for, or else a token in its place.
     fn one_of(&self, literal: Option<&u8>, token: Option<&Token>) -> ByteSet {
         let folded = |byte| match (literal, token) {
@@ -353,7 +381,6 @@ impl Glob {
     }
 
     /// The set of a [`Token::Class`].
-    #[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
     pub(super) fn class(&self, index: u16) -> ByteSet {
         self.classes[usize::from(index)]
     }
@@ -474,29 +501,41 @@ mod tests {
 
     #[test]
     fn first_and_last_bytes_are_those_of_some_match() {
-        let check = |line: &str, path_first: &str, name_first: &str, last: &str| {
+        let check = |line: &str, first: &str, last: &str| {
             let Compiled::Glob(glob) = compile(&pattern(line.as_bytes()), Case::Insensitive) else {
                 panic!("{line} has no wildcard");
             };
-            let found = [glob.first_bytes(), glob.name_first_bytes(), glob.last_bytes()];
-            for (set, expect) in found.iter().zip([path_first, name_first, last]) {
+            for (set, expect) in [glob.first_bytes(), glob.last_bytes()].iter().zip([first, last]) {
                 let all = *set == ByteSet::ALL;
                 let members: Vec<u8> = (0..=255).filter(|&byte| set.contains(byte)).collect();
                 assert!(if expect == "all" { all } else { members == expect.as_bytes() }, "{line}: {members:?}");
             }
         };
-        check("a*b", "Aa", "Aa", "Bb");
-        check("*", "all", "all", "all");
-        check("[ab]*[1-3]", "ABab", "ABab", "123");
-        check("/x/a*", "Xx", "Aa", "all");
-        check("x/**", "Xx", "all", "all");
-        check("**/d/o*", "all", "Oo", "all");
-        check("x/**/b?", "Xx", "Bb", "all");
-        check("x/*/[bc]?", "Xx", "BCbc", "all");
-        check("x/?", "Xx", "all", "all");
-        check("a**/b", "Aa", "all", "Bb");
-        check("a?**/b", "Aa", "Bb", "Bb");
-        check("**/b", "all", "Bb", "Bb");
+        check("a*b", "Aa", "Bb");
+        check("*", "all", "all");
+        check("[ab]*[1-3]", "ABab", "123");
+        check("a?", "Aa", "all");
+        check("?b", "all", "Bb");
+    }
+
+    #[test]
+    fn where_a_glob_may_match() {
+        let glob = |line: &str| match compile(&pattern(line.as_bytes()), Case::Insensitive) {
+            Compiled::Glob(glob) => glob,
+            other => panic!("{line}: {other:?}"),
+        };
+        for (line, slashes, dirs, others) in [
+            ("/a*", Some(0), &["", "x/"][..], &[][..]),
+            ("a/b/*.o", Some(2), &["a/b/", "A/B/", "a/b/c/"], &["", "a/", "a/x/", "ab/b/"]),
+            ("a/**", None, &["a/", "a/b/"], &["", "b/"]),
+            ("a**/b", None, &["", "a/", "ax/y/"], &[]),
+            ("*/b?", Some(1), &["", "a/"], &[]),
+        ] {
+            let glob = glob(line);
+            assert_eq!(glob.slashes(), slashes, "{line}");
+            assert!(dirs.iter().all(|dir| glob.may_match_in(dir.as_bytes())), "{line}");
+            assert!(!others.iter().any(|dir| glob.may_match_in(dir.as_bytes())), "{line}");
+        }
     }
 
     #[test]

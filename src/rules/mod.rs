@@ -22,25 +22,29 @@
 //! * `parse`: the text of a rule file to patterns, line by line, as git reads them.
 //! * `class`: what a bracket such as `[a-z]` stands for, as a set of bytes.
 //! * `glob`: one pattern compiled to tokens, and the matcher, whose work is bounded by pattern times path.
-//! * `table`: from a name, an extension or a path to the few rules that can match it.
+//! * `table`: from a name, an extension or a directory to the few rules that can match there.
 //! * `screen`: for rules without such a key, which of them can match at all, by the first and last bytes.
-//! * `file`: one compiled rule file, which answers "the last rule that matches".
+//! * `file`: one compiled rule file: rules that look at names only, and rules that look at the path.
+//! * `in_dir`: what is left of a file's rules in one directory, which answers "the last rule that matches".
 //! * `stack`: precedence between files.
-//! * `hyperscan`, with the feature of that name on x86-64 Linux: all rules of a tree in one database.
+//! * `translate`: rules for names as regular expressions.
+//! * `hyperscan`: these in one database, with the feature of that name on x86-64 Linux; otherwise what stands in for it.
 
 mod class;
 mod file;
 mod glob;
-#[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
+#[cfg_attr(not(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64")), path = "without_hyperscan.rs")]
 mod hyperscan;
+mod in_dir;
 mod parse;
 mod screen;
 mod stack;
 mod table;
+mod translate;
 
 pub use file::{RULE_FILE_BYTES_MAX, RuleFile};
-#[cfg(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64"))]
 pub use hyperscan::{Database, DatabaseError, Scratch};
+pub use in_dir::InDir;
 pub use stack::{Match, Stack};
 
 /// Where rules come from, in ascending precedence: a match of a later kind overrides every earlier kind.

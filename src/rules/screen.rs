@@ -1,15 +1,13 @@
-//! Which rules of a list can match a path at all, by its first and last bytes: three loads for 64 rules. Knows sets of
+//! Which rules of a list can match a name at all, by its first and last bytes: two loads for 64 rules. Knows sets of
 //! bytes, not patterns.
 
 use super::class::ByteSet;
 
-/// What is known of the texts that a rule matches.
+/// What is known of the names that a rule matches.
 #[derive(Debug)]
 pub(super) struct Outline {
-    /// The first byte of the whole path.
-    pub(super) path_first: ByteSet,
-    /// The first byte of the last component.
-    pub(super) name_first: ByteSet,
+    /// The first byte.
+    pub(super) first: ByteSet,
     /// The last byte.
     pub(super) last: ByteSet,
     /// Whether only directories match.
@@ -19,8 +17,7 @@ pub(super) struct Outline {
 /// Up to 64 rules. Bit `i` of every mask stands for the rule at index `i`.
 #[derive(Debug)]
 pub(super) struct Screen {
-    path_first: [u64; 256],
-    name_first: [u64; 256],
+    first: [u64; 256],
     last: [u64; 256],
     for_files: u64,
 }
@@ -31,14 +28,10 @@ impl Screen {
 
     /// The screen of at most [`Screen::RULES`] rules.
     pub(super) fn new(outlines: impl Iterator<Item = Outline>) -> Box<Screen> {
-        let mut screen = Box::new(Screen { path_first: [0; 256], name_first: [0; 256], last: [0; 256], for_files: 0 });
+        let mut screen = Box::new(Screen { first: [0; 256], last: [0; 256], for_files: 0 });
         for (index, outline) in outlines.take(Screen::RULES).enumerate() {
             let bit = 1 << index;
-            for (masks, set) in [
-                (&mut screen.path_first, outline.path_first),
-                (&mut screen.name_first, outline.name_first),
-                (&mut screen.last, outline.last),
-            ] {
+            for (masks, set) in [(&mut screen.first, outline.first), (&mut screen.last, outline.last)] {
                 let members = (0..=u8::MAX).filter(|&byte| set.contains(byte));
                 members.for_each(|byte| masks[usize::from(byte)] |= bit);
             }
@@ -47,12 +40,11 @@ impl Screen {
         screen
     }
 
-    /// The indexes, in ascending order, of the rules that may match a path whose last component is `name`.
+    /// The indexes, in ascending order, of the rules that may match `name`.
     #[inline]
-    pub(super) fn indexes(&self, path: &[u8], name: &[u8], is_dir: bool) -> impl Iterator<Item = usize> {
+    pub(super) fn indexes(&self, name: &[u8], is_dir: bool) -> impl Iterator<Item = usize> {
         let mask = |masks: &[u64; 256], byte: Option<&u8>| byte.map_or(0, |&byte| masks[usize::from(byte)]);
-        let mut bits = mask(&self.path_first, path.first());
-        bits &= mask(&self.name_first, name.first());
+        let mut bits = mask(&self.first, name.first());
         bits &= mask(&self.last, name.last());
         bits &= if is_dir { u64::MAX } else { self.for_files };
         std::iter::from_fn(move || {
@@ -70,30 +62,27 @@ mod tests {
     #[test]
     fn rules_are_screened_by_their_bytes() {
         let of = |bytes: &[u8]| bytes.iter().fold(ByteSet::EMPTY, |set, &byte| set.with(byte));
-        let outline = |path: &[u8], name: &[u8], last: &[u8], dir_only| {
+        let outline = |first: &[u8], last: &[u8], dir_only| {
             let all = |bytes: &[u8]| if bytes.is_empty() { ByteSet::ALL } else { of(bytes) };
-            Outline { path_first: all(path), name_first: all(name), last: all(last), dir_only }
+            Outline { first: all(first), last: all(last), dir_only }
         };
         let screen = Screen::new(
             [
-                outline(b"", b"", b"", false),
-                outline(b"a", b"", b"", false),
-                outline(b"", b"xy", b"", false),
-                outline(b"", b"", b"\xff", false),
-                outline(b"", b"", b"", true),
+                outline(b"", b"", false),
+                outline(b"xy", b"", false),
+                outline(b"", b"\xff", false),
+                outline(b"", b"", true),
             ]
             .into_iter(),
         );
-        let check = |path: &[u8], is_dir, expect: &[usize]| {
-            let name = path.rsplit(|&byte| byte == b'/').next().unwrap();
-            let found: Vec<usize> = screen.indexes(path, name, is_dir).collect();
-            assert_eq!(found, expect, "{}", path.escape_ascii());
+        let check = |name: &[u8], is_dir, expect: &[usize]| {
+            let found: Vec<usize> = screen.indexes(name, is_dir).collect();
+            assert_eq!(found, expect, "{}", name.escape_ascii());
         };
-        check(b"b/c", false, &[0]);
-        check(b"a/c", false, &[0, 1]);
-        check(b"b/y", true, &[0, 2, 4]);
-        check(b"a/x\xff", false, &[0, 1, 2, 3]);
-        let full = Screen::new((0..64).map(|_| outline(b"", b"", b"", false)));
-        assert!(full.indexes(b"a", b"a", false).eq(0..64));
+        check(b"c", false, &[0]);
+        check(b"y", true, &[0, 1, 3]);
+        check(b"x\xff", false, &[0, 1, 2]);
+        let full = Screen::new((0..64).map(|_| outline(b"", b"", false)));
+        assert!(full.indexes(b"a", false).eq(0..64));
     }
 }

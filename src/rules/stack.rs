@@ -3,8 +3,13 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::file::{Candidate, RuleFile};
+use super::file::RuleFile;
+use super::hyperscan::{Database, Scratch};
+use super::in_dir::InDir;
 use super::{Source, SourceKind};
+
+/// A scan of a name is worth it from so many rules for names on that have no key: the tables of the others are as quick.
+const SCAN_RULES_MIN: usize = 4;
 
 /// The rules in force in one directory. It never changes and is cheap to share; what a deeper directory adds makes a
 /// new one, see [`Stack::child`].
@@ -12,6 +17,9 @@ use super::{Source, SourceKind};
 pub struct Stack {
     /// In the order in which they are asked: the first that has a match decides.
     files: Box<[Arc<RuleFile>]>,
+    database: Option<Arc<Database>>,
+    /// The database is worth asking.
+    scans: bool,
 }
 
 /// The rule that decides about a path.
@@ -30,7 +38,22 @@ pub struct Match<'a> {
 impl Stack {
     /// The stack of the root. Of two files of the same kind and base, the later one has precedence.
     pub fn new(base_files: Vec<RuleFile>) -> Arc<Stack> {
-        Arc::new(Stack { files: in_order(base_files, &[]) })
+        Stack::with_database(base_files, None)
+    }
+
+    /// The stack of the root, which has names scanned by a database where that is quicker. It need not have the rules of
+    /// any file: those that it lacks are matched as without it.
+    pub fn with_database(base_files: Vec<RuleFile>, database: Option<Arc<Database>>) -> Arc<Stack> {
+        Stack::of(base_files, &[], database)
+    }
+
+    fn of(mut new_files: Vec<RuleFile>, so_far: &[Arc<RuleFile>], database: Option<Arc<Database>>) -> Arc<Stack> {
+        if let Some(database) = &database {
+            new_files.iter_mut().for_each(|file| file.attach(database));
+        }
+        let files = in_order(new_files, so_far);
+        let spared = files.iter().filter(|file| file.is_attached()).map(|file| file.name_globs()).sum::<usize>();
+        Arc::new(Stack { files, database, scans: spared >= SCAN_RULES_MIN })
     }
 
     /// The stack of a directory inside, which adds the files found there. When none has a rule that can match, that is
@@ -39,7 +62,17 @@ impl Stack {
         if files.iter().all(RuleFile::is_empty) {
             return Arc::clone(self);
         }
-        Arc::new(Stack { files: in_order(files, &self.files) })
+        Stack::of(files, &self.files, self.database.clone())
+    }
+
+    /// What is in force for the entries of `dir`, which is relative to the root and ends in a slash unless it is empty.
+    pub fn in_dir(&self, dir: &[u8]) -> InDir<'_> {
+        InDir::new(&self.files, self.database.as_deref().filter(|_| self.scans), dir)
+    }
+
+    /// The rules for names of all files as expressions, for [`Database::compile`].
+    pub fn expressions(&self) -> impl Iterator<Item = String> {
+        self.files.iter().flat_map(|file| file.expressions()).map(|(_, expression)| expression)
     }
 
     /// The rule that decides about `path`, which is relative to the root and has no slash at either end; `None` when no
@@ -47,18 +80,11 @@ impl Stack {
     ///
     /// The kind of highest rank that has a match decides; within a kind, the file of the deepest directory; within a
     /// file, the last line. No directory above `path` may be ignored: ask about directories first, and do not enter
-    /// those that are. A rule file counts only for paths below its base. Nothing is allocated.
-    #[inline]
+    /// those that are. A rule file counts only for paths below its base. Of many entries of one directory ask
+    /// [`Stack::in_dir`].
     pub fn verdict(&self, path: &[u8], is_dir: bool) -> Option<Match<'_>> {
-        if self.files.is_empty() {
-            return None;
-        }
-        let candidate = Candidate::new(path, is_dir);
-        self.files.iter().find_map(|file| {
-            let id = file.last_match(&candidate)?;
-            let (ignored, line, pattern) = file.describe(id);
-            Some(Match { ignored, source: file.source(), line, pattern })
-        })
+        let dir = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+        InDir::new(&self.files, None, &path[..dir]).verdict(path, is_dir, &mut Scratch::default())
     }
 
     /// Whether no rule is in force.

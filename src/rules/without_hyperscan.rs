@@ -1,0 +1,55 @@
+//! Stands in for `hyperscan` where that is not built: there is no database, and nobody can have one.
+
+use std::collections::BTreeSet;
+
+/// Compiled expressions: none here.
+#[derive(Debug)]
+pub enum Database {}
+
+/// What one thread needs for its scans: nothing here.
+#[derive(Debug, Default)]
+pub struct Scratch(());
+
+/// Why there is no database.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this build has no Hyperscan: it takes the feature `hyperscan`, on x86-64 Linux")]
+pub struct DatabaseError(());
+
+impl Database {
+    /// Says that there is none.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn compile(_: &BTreeSet<String>) -> Result<Database, DatabaseError> {
+        Err(DatabaseError(()))
+    }
+
+    /// Says that there is none.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn from_bytes(_: &[u8]) -> Result<Database, DatabaseError> {
+        Err(DatabaseError(()))
+    }
+
+    /// Of no database.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, DatabaseError> {
+        match *self {}
+    }
+
+    /// Of no database.
+    pub fn has_all(&self, _: &BTreeSet<String>) -> bool {
+        match *self {}
+    }
+
+    pub(super) fn number(&self, _: &str) -> Option<u32> {
+        match *self {}
+    }
+
+    pub(super) fn scan<'s>(&self, _: &[u8], _: bool, _: &'s mut Scratch) -> &'s [u32] {
+        match *self {}
+    }
+}
