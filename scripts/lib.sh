@@ -61,10 +61,20 @@ need_rust() {
     die "rustc is $found, and $wanted or later is needed: for example \`rustup update\`"
 }
 
-# need_to_build: what compiling takes. LMDB is C and comes with its crate, so a C compiler is all.
+# need_to_build: what compiling takes. LMDB is C and comes with its crate; Hyperscan is a library of the system.
 need_to_build() {
   need cc=gcc,libc6-dev
+  need_hyperscan
   need_rust
+}
+
+# need_hyperscan: the library behind the feature `hyperscan`, where that exists: on x86-64.
+need_hyperscan() {
+  [[ $(uname -m) == x86_64 ]] || return 0
+  need pkg-config=pkg-config
+  pkg-config --exists libhs && return
+  say 'libhs is missing'
+  install libhyperscan-dev
 }
 
 # target_dir: where cargo puts what it builds, absolute.

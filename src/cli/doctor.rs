@@ -6,6 +6,7 @@ use super::options::Options;
 use super::output::{self, Ui, bytes, count, one_line, path_bytes, shown};
 use super::{config_file, json, log, root, system};
 use leindex_engine::io::{select, trial};
+use leindex_engine::rules::Database;
 use leindex_engine::{BackendChoice, Engine, IoStats, OpenError, QueryError};
 use std::io::{self, Write};
 use std::path::Path;
@@ -67,7 +68,7 @@ pub(crate) fn run(args: PathArg, common: &CommonArgs) -> Result<Exit, Failure> {
     let mut findings = vec![Finding::ok("version", format!("leindex-engine {}", env!("CARGO_PKG_VERSION")))];
     findings.extend(system::machine());
     findings.extend(backend(&options, &path));
-    findings.push(Finding::ok("rules", "portable matcher (Hyperscan is not part of this version)"));
+    findings.push(rules());
     findings.push(Finding::ok("gpu", "not used (embeddings are not part of this version)"));
     if let Some(problem) = config {
         findings.push(Finding::warn("config", problem, "correct the file: every other command stops at it"));
@@ -81,6 +82,18 @@ pub(crate) fn run(args: PathArg, common: &CommonArgs) -> Result<Exit, Failure> {
     }
     out.flush()?;
     Ok(Exit::Done)
+}
+
+/// What matches ignore rules.
+fn rules() -> Finding {
+    match Database::version() {
+        Some(version) => {
+            Finding::ok("rules", format!("Hyperscan {version} for rules that look at names; portable matcher"))
+        }
+        None => {
+            Finding::ok("rules", "portable matcher (this build has no Hyperscan: feature `hyperscan`, on x86-64 Linux)")
+        }
+    }
 }
 
 /// Which backend, why, and which ways it takes in `path`.

@@ -63,6 +63,7 @@ pub(crate) struct IndexJson {
     seconds: SecondsJson,
     peak_rss_bytes: u64,
     index_bytes: u64,
+    compiled_rules: usize,
     io: IoJson,
 }
 
@@ -176,6 +177,7 @@ impl From<&Report> for IndexJson {
             },
             peak_rss_bytes: report.peak_rss_bytes,
             index_bytes: report.index_bytes,
+            compiled_rules: report.compiled_rules,
             io: (&report.io).into(),
         }
     }

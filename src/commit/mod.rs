@@ -122,3 +122,8 @@ fn retry_later(attempt: u32, error: &StoreError) -> bool {
     std::thread::sleep(RETRY_PAUSE * 2u32.saturating_pow(attempt - 1));
     true
 }
+
+/// Keeps compiled rules for the next run.
+pub(crate) fn keep_rules(store: &Store, fingerprint: u64, bytes: &[u8]) -> Result<(), StoreError> {
+    store.write_rules(fingerprint, bytes)
+}

@@ -4,7 +4,7 @@ use super::config::RulesConfig;
 use super::layout::Layout;
 use crate::error::OpenError;
 use crate::record::{bytes_path, path_bytes};
-use crate::rules::{Case, RuleFile, Source, SourceKind, Stack, default_rules};
+use crate::rules::{Case, Database, RuleFile, Source, SourceKind, Stack, default_rules};
 use crate::shard::{RuleOptions, rule_file_names};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +20,11 @@ pub(super) struct BaseRules {
 }
 
 /// Reads the rules for the tree of `layout`.
-pub(super) fn load(layout: &Layout, config: &RulesConfig) -> Result<BaseRules, OpenError> {
+pub(super) fn load(
+    layout: &Layout,
+    config: &RulesConfig,
+    database: Option<Arc<Database>>,
+) -> Result<BaseRules, OpenError> {
     let case = if config.case_sensitive { Case::Sensitive } else { Case::Insensitive };
     let repository = find_repository(&layout.root);
     let prefix = match &repository {
@@ -55,7 +59,7 @@ pub(super) fn load(layout: &Layout, config: &RulesConfig) -> Result<BaseRules, O
     }
     let options =
         RuleOptions { files: config.rule_files, git_everywhere: !config.require_git, hidden: config.hidden, case };
-    Ok(BaseRules { stack: Stack::new(files), prefix, git: repository.is_some(), options })
+    Ok(BaseRules { stack: Stack::with_database(files, database), prefix, git: repository.is_some(), options })
 }
 
 /// The innermost repository that holds `root`, or is it.

@@ -32,6 +32,7 @@ pub(super) fn list(engine: &Engine) -> Result<FileList, RunError> {
         only: None,
         store: None,
         factory: None,
+        database: None,
         to_commit,
         ids: Arc::new(Ids { next_file: AtomicU32::new(1), next_dir: AtomicU32::new(1) }),
         cancelled: Arc::default(),

@@ -9,6 +9,7 @@ mod files;
 mod layout;
 mod lock;
 mod report;
+mod rules_database;
 mod run;
 mod snapshot;
 mod verify;
@@ -23,6 +24,7 @@ pub use verify::Verification;
 use crate::error::{OpenError, QueryError, RunError};
 use crate::store::{Store, StoreReader};
 use layout::Layout;
+use rules_database::Compiled;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -55,6 +57,8 @@ struct Inner {
     layout: Layout,
     /// Opened when first needed: LMDB allows one environment a directory and process.
     store: Mutex<Option<Store>>,
+    /// Loaded by the first run.
+    rules: Mutex<Option<Compiled>>,
 }
 
 impl Engine {
@@ -65,7 +69,7 @@ impl Engine {
 
     fn open(config: Config, root: &Path) -> Result<Engine, OpenError> {
         let layout = Layout::new(root, config.index_dir.as_deref())?;
-        Ok(Engine { inner: Arc::new(Inner { config, layout, store: Mutex::new(None) }) })
+        Ok(Engine { inner: Arc::new(Inner { config, layout, store: Mutex::new(None), rules: Mutex::new(None) }) })
     }
 
     /// Brings the index up to date with the tree: the first run builds it, later runs read what has changed. Returns at
@@ -186,6 +190,16 @@ impl Engine {
         check_format(&opened, layout)?;
         *store = Some(opened.clone());
         Ok(opened)
+    }
+
+    /// The compiled rules, from the index the first time.
+    fn compiled_rules(&self, store: &Store) -> Compiled {
+        let mut rules = self.inner.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        rules.get_or_insert_with(|| rules_database::load(store)).clone()
+    }
+
+    fn set_compiled_rules(&self, compiled: Compiled) {
+        *self.inner.rules.lock().unwrap_or_else(PoisonError::into_inner) = Some(compiled);
     }
 
     fn text_dir(&self) -> PathBuf {

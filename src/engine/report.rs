@@ -50,6 +50,8 @@ pub struct Report {
     pub shards: usize,
     /// How the files were reached: calls, and operations of rings. Rule files are among the opens and reads.
     pub io: IoStats,
+    /// Rules for names that were matched by one scan of a Hyperscan database; 0 when there was none.
+    pub compiled_rules: usize,
     /// What was counted. The file counts add up to `seen`, except `removed`.
     pub files: Counts,
     /// The first [`crate::limits::SKIPS_LISTED`] skips; `files.skipped` counts all of them.

@@ -2,13 +2,14 @@
 
 use super::layout::Layout;
 use super::report::{Outcome, Report, Seconds, peak_rss_bytes};
-use super::{Engine, Shards, base_rules, lock};
+use super::{Engine, Shards, base_rules, lock, rules_database};
 use crate::commit::{Committed, Committer, NextIds, recovery};
 use crate::counters::Counts;
 use crate::error::{RunError, StoreError};
 use crate::io::Selected;
 use crate::limits::COMMIT_CHANNEL;
 use crate::record::path_bytes;
+use crate::rules::Database;
 use crate::shard::placement::core_count;
 use crate::shard::{
     Ids, PoolError, PoolProgress, PoolResult, ScanInput, SegmentLimits, ToCommit, panic_message, readers_for, run_pool,
@@ -253,10 +254,12 @@ fn run(engine: &Engine, shared: &Shared, only: Option<Vec<PathBuf>>) -> Result<R
     let (to_commit, from_shards) = crossbeam_channel::bounded(COMMIT_CHANNEL);
     let ids =
         Arc::new(Ids { next_file: AtomicU32::new(published.next_file), next_dir: AtomicU32::new(published.next_dir) });
+    let compiled = engine.compiled_rules(&store);
     let scan = Scan {
         only,
         store: known.then(|| store.clone()),
         factory: Some(opened.text.factory()),
+        database: compiled.database.clone(),
         to_commit,
         ids: Arc::clone(&ids),
         cancelled: Arc::clone(&shared.cancelled),
@@ -264,14 +267,18 @@ fn run(engine: &Engine, shared: &Shared, only: Option<Vec<PathBuf>>) -> Result<R
     };
     let input = scan_input(engine, &selected, scan)?;
     let shards = input.shards;
-    let committer = Committer::new(store, opened);
+    let committer = Committer::new(store.clone(), opened);
     let whole = input.only.is_none();
-    let (scanned, committed) = std::thread::scope(|scope| {
+    let base = Arc::clone(&input.rules);
+    let (scanned, committed, renewed) = std::thread::scope(|scope| {
         let ids = &*ids;
         // The receiver goes with the thread: shards that wait for room in the channel must see that nobody makes any.
         let commit = scope.spawn(move || commit_loop(committer, from_shards, ids, shared, whole));
         let scanned = run_pool(input, &shared.scanned);
-        (scanned, commit.join())
+        // Beside the last publication, which mostly waits for the disk.
+        let seen = scanned.as_ref().ok().filter(|_| !shared.cancelled.load(Relaxed));
+        let renewed = seen.and_then(|seen| rules_database::renew(&compiled, &base, seen, whole));
+        (scanned, commit.join(), renewed)
     });
     let committed = match committed {
         Ok(committed) => committed.map_err(|error| layout.run_error(error)),
@@ -280,7 +287,13 @@ fn run(engine: &Engine, shared: &Shared, only: Option<Vec<PathBuf>>) -> Result<R
     let scanned = scanned.map_err(|error| scan_error(layout, error));
     // When both failed, the commit's error is the cause: it is what made the workers stop.
     let committed = committed?;
-    Ok(report(engine, shared, &selected, published, shards, scanned?, committed))
+    if let Some(renewed) = renewed {
+        rules_database::keep(&store, &renewed);
+        engine.set_compiled_rules(renewed);
+    }
+    let mut report = report(engine, shared, &selected, published, shards, scanned?, committed);
+    report.compiled_rules = compiled.database.map_or(0, |database| database.expressions().count());
+    Ok(report)
 }
 
 fn has_files(store: &Store, shared: &Shared) -> Result<bool, StoreError> {
@@ -296,6 +309,7 @@ pub(super) struct Scan {
     pub(super) store: Option<Store>,
     /// Makes segments; `None` to list files only.
     pub(super) factory: Option<SegmentFactory>,
+    pub(super) database: Option<Arc<Database>>,
     pub(super) to_commit: Sender<ToCommit>,
     pub(super) ids: Arc<Ids>,
     pub(super) cancelled: Arc<AtomicBool>,
@@ -306,7 +320,7 @@ pub(super) struct Scan {
 pub(super) fn scan_input(engine: &Engine, selected: &Selected, scan: Scan) -> Result<ScanInput, RunError> {
     let config = &engine.inner.config;
     let layout = &engine.inner.layout;
-    let base = base_rules::load(layout, &config.rules)?;
+    let base = base_rules::load(layout, &config.rules, scan.database)?;
     let root = selected
         .backend
         .open_root(&layout.root)
@@ -435,6 +449,7 @@ fn report(
         backend_fell_back: selected.fell_back,
         shards: shards + shared.progress.readers_peak(),
         io: scanned.io,
+        compiled_rules: 0,
         files,
         skips: scanned.skips,
         first_ignored: scanned.first_ignored,

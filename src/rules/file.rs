@@ -155,7 +155,7 @@ impl RuleFile {
     }
 
     /// The rules for names as expressions, with their ids.
-    pub(super) fn expressions(&self) -> impl Iterator<Item = (usize, String)> {
+    pub(crate) fn expressions(&self) -> impl Iterator<Item = (usize, String)> {
         self.rules.iter().enumerate().filter(|(_, rule)| rule.by_name).filter_map(|(id, rule)| {
             let (_, compiled) = shape(&pattern(&self.text[rule.text_start..rule.text_end]), self.case)?;
             Some((id, expression(&compiled, rule.dir_only, self.case)?))

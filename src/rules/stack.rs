@@ -87,6 +87,17 @@ impl Stack {
         InDir::new(&self.files, None, &path[..dir]).verdict(path, is_dir, &mut Scratch::default())
     }
 
+    /// Whether names would better be scanned, and the database lacks rules for that, if there is one.
+    pub(crate) fn wants_database(&self) -> bool {
+        let globs = self.files.iter().map(|file| file.name_globs()).sum::<usize>();
+        Database::IS_BUILT && globs >= SCAN_RULES_MIN && !self.files.iter().all(|file| file.is_attached())
+    }
+
+    /// The files whose rules are relative to `base`.
+    pub(crate) fn files_of(&self, base: &[u8]) -> impl Iterator<Item = &Arc<RuleFile>> {
+        self.files.iter().filter(move |file| file.source().base == base)
+    }
+
     /// Whether no rule is in force.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()

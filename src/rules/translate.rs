@@ -24,6 +24,7 @@ use std::fmt::Write;
 const ANY: &str = "[^/\\x00]";
 
 /// The text of a name.
+#[cfg(any(test, all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64")))]
 pub(super) fn text(name: &[u8], is_dir: bool, into: &mut Vec<u8>) {
     into.clear();
     into.push(b'/');

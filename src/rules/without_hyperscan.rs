@@ -16,6 +16,14 @@ pub struct Scratch(());
 pub struct DatabaseError(());
 
 impl Database {
+    /// Whether this build has Hyperscan.
+    pub const IS_BUILT: bool = false;
+
+    /// Of no library.
+    pub fn version() -> Option<String> {
+        None
+    }
+
     /// Says that there is none.
     ///
     /// # Errors
@@ -41,8 +49,8 @@ impl Database {
     }
 
     /// Of no database.
-    pub fn has_all(&self, _: &BTreeSet<String>) -> bool {
-        match *self {}
+    pub fn expressions(&self) -> impl Iterator<Item = &str> {
+        std::iter::empty()
     }
 
     pub(super) fn number(&self, _: &str) -> Option<u32> {

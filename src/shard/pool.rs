@@ -14,7 +14,7 @@ use crate::counters::{Counters, Counts};
 use crate::error::{Skip, StoreError};
 use crate::limits::READERS_PER_CORE;
 use crate::record::ROOT;
-use crate::rules::Stack;
+use crate::rules::{RuleFile, Stack};
 use crate::store::Store;
 use crate::text::index::SegmentFactory;
 use crossbeam_channel::Sender;
@@ -109,6 +109,9 @@ pub(crate) struct PoolResult {
     pub(crate) listed: Vec<Vec<u8>>,
     /// What the workers' I/O took.
     pub(crate) io: IoStats,
+    /// The rule files of the tree that have rules, and whether a database of them is wanted.
+    pub(crate) rule_files: Vec<Arc<RuleFile>>,
+    pub(crate) wants_database: bool,
     /// How long the scan took, without the segments that were written after it.
     pub(crate) scan: Duration,
 }
@@ -135,6 +138,8 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
         batch_files: input.batch_files,
         cancelled: input.cancelled,
         skips: Mutex::default(),
+        rule_files: Mutex::default(),
+        wants_database: AtomicBool::new(input.rules.wants_database()),
         first_ignored: Mutex::default(),
         failure: Mutex::default(),
         panicked: Mutex::default(),
@@ -171,6 +176,8 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
             .listed
             .map(|listed| listed.into_inner().unwrap_or_else(PoisonError::into_inner))
             .unwrap_or_default(),
+        rule_files: context.rule_files.into_inner().unwrap_or_else(PoisonError::into_inner),
+        wants_database: context.wants_database.into_inner(),
         io: context.io.into_inner().unwrap_or_else(PoisonError::into_inner),
         scan,
     })

@@ -9,7 +9,7 @@ use crate::counters::{self, Counters};
 use crate::error::{Skip, StoreError};
 use crate::limits::{CHUNK_FILES, DEPTH_MAX, NAME_BYTES_MAX, SKIPS_LISTED, STAT_FILES};
 use crate::record::{DirId, DirRecord, FileMeta, Gone, Removal};
-use crate::rules::{SourceKind, Stack};
+use crate::rules::{InDir, RuleFile, Scratch, SourceKind, Stack};
 use crate::store::Store;
 use crate::store::schema::Entry;
 use leindex_fallback::{Dir, Fetch, FetchError, Fetched, IoStats, Kind, Listing, Meta, Worker};
@@ -80,6 +80,9 @@ pub(crate) struct ScanContext {
     pub(crate) skips: Mutex<Vec<Skip>>,
     /// The rule that excluded the first entry that was excluded, for the message when nothing is left.
     pub(crate) first_ignored: Mutex<Option<String>>,
+    /// Rule files of the tree, as they were read, and whether a database of them would be worth its while.
+    pub(crate) rule_files: Mutex<Vec<Arc<RuleFile>>>,
+    pub(crate) wants_database: AtomicBool,
     pub(crate) failure: Mutex<Option<StoreError>>,
     /// What the last thread that panicked said.
     pub(crate) panicked: Mutex<Option<String>>,
@@ -105,6 +108,13 @@ impl ScanContext {
         }
     }
 
+    fn note_rules(&self, stack: &Stack, base: &[u8]) {
+        if stack.wants_database() {
+            self.wants_database.store(true, Relaxed);
+        }
+        self.rule_files.lock().unwrap_or_else(PoisonError::into_inner).extend(stack.files_of(base).cloned());
+    }
+
     pub(super) fn fail(&self, error: StoreError) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.cancelled.store(true, Relaxed);
@@ -126,6 +136,7 @@ pub(super) struct Scanner<'r> {
     in_flight: InFlight,
     path: Vec<u8>,
     jobs: Vec<Job>,
+    scratch: Scratch,
 }
 
 /// Files whose content was asked for.
@@ -185,7 +196,16 @@ struct Sorted {
 impl<'r> Scanner<'r> {
     pub(super) fn new(context: &'r ScanContext, queue: &'r Queue, counters: &'r Counters, io: Box<dyn Worker>) -> Self {
         let in_flight = InFlight::default();
-        Scanner { context, queue, counters, io, in_flight, path: Vec::new(), jobs: Vec::new() }
+        Scanner {
+            context,
+            queue,
+            counters,
+            io,
+            in_flight,
+            path: Vec::new(),
+            jobs: Vec::new(),
+            scratch: Scratch::default(),
+        }
     }
 
     /// Works on one job.
@@ -285,6 +305,7 @@ impl<'r> Scanner<'r> {
         self.path.extend_from_slice(&self.context.rule_prefix);
         self.path.extend_from_slice(&job.path);
         let base = self.path.len();
+        let in_dir = rules.in_dir(&self.path);
         for index in 0..listing.len() {
             let Some(only) = wanted(job.only.as_deref(), listing.name(index)) else { continue };
             let mut meta = None;
@@ -294,7 +315,7 @@ impl<'r> Scanner<'r> {
             }
             self.path.truncate(base);
             self.path.extend_from_slice(listing.name(index));
-            if !self.is_accepted(job, listing, index, &rules) {
+            if !self.is_accepted(job, listing, index, &in_dir) {
                 continue;
             }
             let known = published.find(listing.name(index));
@@ -339,11 +360,15 @@ impl<'r> Scanner<'r> {
         let mut failed = |name: &[u8], reason: String| {
             tracing::warn!(path = %[&job.path[..], name].concat().escape_ascii(), reason, "rules not read");
         };
-        rules_of(&mut *self.io, dir, listing, &job.rules, &place, &mut failed)
+        let rules = rules_of(&mut *self.io, dir, listing, &job.rules, &place, &mut failed);
+        if !Arc::ptr_eq(&rules, &job.rules) {
+            self.context.note_rules(&rules, &path);
+        }
+        rules
     }
 
     /// Whether the entry is to be looked at; counts it if not. `self.path` holds its path as rules see it.
-    fn is_accepted(&mut self, job: &DirJob, listing: &Listing, index: usize, rules: &Stack) -> bool {
+    fn is_accepted(&mut self, job: &DirJob, listing: &Listing, index: usize, rules: &InDir<'_>) -> bool {
         let name = listing.name(index);
         let kind = listing.kind(index);
         let is_dir = kind == Kind::Dir;
@@ -354,7 +379,7 @@ impl<'r> Scanner<'r> {
             counters::add(&self.counters.seen, 1);
         }
         let hidden = !self.context.rule_options.hidden && name.first() == Some(&b'.');
-        let verdict = rules.verdict(&self.path, is_dir);
+        let verdict = rules.verdict(&self.path, is_dir, &mut self.scratch);
         let by_command_line = verdict.is_some_and(|found| found.source.kind == SourceKind::CommandLine);
         let data = (is_dir || name == b".git") && is_private_data(name) && !by_command_line;
         if hidden || data || verdict.is_some_and(|found| found.ignored) {

@@ -2,8 +2,8 @@
 
 use super::env::{ReadTxn, Store, Tables};
 use super::schema::{
-    Entry, META_FORMAT, META_PUBLISHED, META_TEXT, Published, damaged, decode_entry, decode_place, decode_published,
-    entry_key, id_key, split_entry_key, unseal,
+    Entry, META_FORMAT, META_PUBLISHED, META_RULES, META_TEXT, Published, damaged, decode_entry, decode_place,
+    decode_published, entry_key, id_key, split_entry_key, unseal,
 };
 use crate::error::StoreError;
 use crate::limits::DEPTH_MAX;
@@ -47,6 +47,15 @@ impl StoreReader {
     pub(crate) fn text_meta(&self) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(value) = self.tables.meta.get(&self.txn, META_TEXT)? else { return Ok(None) };
         Ok(Some(unseal("list of segments", META_TEXT, value)?.to_vec()))
+    }
+
+    /// The compiled rules: the fingerprint of what they were made of, and their bytes.
+    pub(crate) fn rules(&self) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+        let Some(value) = self.tables.meta.get(&self.txn, META_RULES)? else { return Ok(None) };
+        let value = unseal("compiled rules", META_RULES, value)?;
+        let (fingerprint, bytes) =
+            value.split_first_chunk::<8>().ok_or_else(|| damaged("compiled rules", META_RULES))?;
+        Ok(Some((u64::from_le_bytes(*fingerprint), bytes.to_vec())))
     }
 
     /// Calls `each` with the entries of a directory, in order of their names.

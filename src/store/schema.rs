@@ -12,6 +12,7 @@ pub(crate) const FORMAT: u32 = 1;
 pub(crate) const META_FORMAT: &[u8] = b"format";
 pub(crate) const META_PUBLISHED: &[u8] = b"published";
 pub(crate) const META_TEXT: &[u8] = b"text";
+pub(crate) const META_RULES: &[u8] = b"rules";
 pub(crate) const META_INTENT: &[u8] = b"intent";
 
 const KIND_FILE: u8 = 0;

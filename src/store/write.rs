@@ -4,8 +4,9 @@ use super::env::{Store, Tables};
 use super::intent::{read_batches, write_batches};
 use super::read::StoreReader;
 use super::schema::{
-    Entry, FORMAT, META_FORMAT, META_INTENT, META_PUBLISHED, META_TEXT, Published, decode_entry, decode_intent,
-    decode_published, encode_entry, encode_intent, encode_place, encode_published, entry_key, id_key, seal,
+    Entry, FORMAT, META_FORMAT, META_INTENT, META_PUBLISHED, META_RULES, META_TEXT, Published, decode_entry,
+    decode_intent, decode_published, encode_entry, encode_intent, encode_place, encode_published, entry_key, id_key,
+    seal,
 };
 use crate::error::StoreError;
 use crate::record::{Batch, Gone, Removal};
@@ -98,6 +99,12 @@ impl Store {
             }
             Ok(())
         })
+    }
+
+    /// Keeps compiled rules. They are a cache: no generation depends on them.
+    pub(crate) fn write_rules(&self, fingerprint: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let value = [&fingerprint.to_le_bytes()[..], bytes].concat();
+        self.write(|txn, tables| Ok(tables.meta.put(txn, META_RULES, &seal(META_RULES, value.clone()))?))
     }
 
     /// Records that a whole run is published, without a new generation.

@@ -139,7 +139,7 @@ fn a_cancel_does_not_wait_for_what_hangs() {
     mounted.wait_until_it_hangs();
     run.canceller().cancel();
     let (sender, ended) = std::sync::mpsc::channel();
-    std::thread::spawn(move || sender.send(run.wait()));
+    std::thread::spawn(move || drop(sender.send(run.wait().map_err(Box::new))));
     let report = ended.recv_timeout(Duration::from_secs(60)).expect("it waits for what hangs").unwrap();
     assert_eq!((report.outcome, report.files.failed), (Outcome::Cancelled, 0), "{report:?}");
 }
