@@ -63,4 +63,5 @@ pub use error::{Error, OpenError, QueryError, RunError, Skip};
 pub use io::BackendChoice;
 pub use leindex_fallback::IoStats;
 pub use query::{Hit, Mode, Query, SearchResult};
+pub use shard::git_directories;
 pub use shard::placement::Placement;

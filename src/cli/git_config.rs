@@ -42,11 +42,12 @@ fn read_from(root: &Path, home: Option<&Path>, xdg: Option<PathBuf>) -> GitConfi
     GitConfig { excludes_file: excludes_file.filter(|path| path.is_file()), ignore_case: core.ignore_case }
 }
 
-/// The config of the repository that holds `root`. That of a linked work tree lies elsewhere and is not looked for.
+/// The config of the repository that holds `root`, which all its work trees share.
 fn repository_config(root: &Path) -> Option<PathBuf> {
     let root = root.canonicalize().ok()?;
     let repository = root.ancestors().find(|dir| dir.join(".git").exists())?;
-    Some(repository.join(".git/config"))
+    let (_, common) = leindex_engine::git_directories(repository)?;
+    Some(common.join("config"))
 }
 
 fn read_file(path: &Path) -> Option<String> {

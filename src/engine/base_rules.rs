@@ -5,7 +5,7 @@ use super::layout::Layout;
 use crate::error::OpenError;
 use crate::record::{bytes_path, path_bytes};
 use crate::rules::{Case, Database, RuleFile, Source, SourceKind, Stack, default_rules};
-use crate::shard::{RuleOptions, rule_file_names};
+use crate::shard::{Repository, RuleOptions, exclude_rules, rule_file_names};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ pub(super) struct BaseRules {
     pub(super) stack: Arc<Stack>,
     /// Where the root lies in its repository: put before paths when rules are asked. Ends in a slash unless empty.
     pub(super) prefix: Vec<u8>,
-    /// Whether the root lies in a git repository.
-    pub(super) git: bool,
+    /// The git repository that the root lies in.
+    pub(super) repository: Option<Arc<Repository>>,
     pub(super) options: RuleOptions,
 }
 
@@ -39,8 +39,7 @@ pub(super) fn load(
             files.extend(read(path, SourceKind::Global, &path_bytes(path), b"", case));
         }
         if let Some(repository) = &repository {
-            let exclude = repository.join(".git/info/exclude");
-            files.extend(read(&exclude, SourceKind::Exclude, b".git/info/exclude", b"", case));
+            files.extend(exclude_rules(&Repository::open(repository, Vec::new()), case));
             files.extend(parents(repository, &prefix, case));
         }
     }
@@ -57,9 +56,10 @@ pub(super) fn load(
         let source = Source { kind: SourceKind::CommandLine, display: b"command line".to_vec(), base: prefix.clone() };
         files.push(RuleFile::from_patterns(source, config.patterns.iter().map(String::as_bytes), case));
     }
+    let repository = repository.map(|root| Arc::new(Repository::open(&root, Vec::new())));
     let options =
         RuleOptions { files: config.rule_files, git_everywhere: !config.require_git, hidden: config.hidden, case };
-    Ok(BaseRules { stack: Stack::with_database(files, database), prefix, git: repository.is_some(), options })
+    Ok(BaseRules { stack: Stack::with_database(files, database), prefix, repository, options })
 }
 
 /// The innermost repository that holds `root`, or is it.

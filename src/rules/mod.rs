@@ -27,6 +27,7 @@
 //! * `file`: one compiled rule file: rules that look at names only, and rules that look at the path.
 //! * `in_dir`: what is left of a file's rules in one directory, which answers "the last rule that matches".
 //! * `stack`: precedence between files.
+//! * `tracked`: the names in git's index, which no rule of git's ignores.
 //! * `translate`: rules for names as regular expressions.
 //! * `hyperscan`: these in one database, with the feature of that name on x86-64 Linux; otherwise what stands in for it.
 
@@ -40,12 +41,14 @@ mod parse;
 mod screen;
 mod stack;
 mod table;
+mod tracked;
 mod translate;
 
 pub use file::{RULE_FILE_BYTES_MAX, RuleFile};
 pub use hyperscan::{Database, DatabaseError, Scratch};
 pub use in_dir::InDir;
 pub use stack::{Match, Stack};
+pub use tracked::Tracked;
 
 /// Where rules come from, in ascending precedence: a match of a later kind overrides every earlier kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -65,6 +65,13 @@ impl Stack {
         Stack::of(files, &self.files, self.database.clone())
     }
 
+    /// What stays in force inside of a repository within the tree: git's rules end at its root.
+    pub fn at_repository(&self) -> Arc<Stack> {
+        let ends = |file: &&Arc<RuleFile>| !matches!(file.source().kind, SourceKind::Exclude | SourceKind::Gitignore);
+        let files: Vec<_> = self.files.iter().filter(ends).cloned().collect();
+        Stack::of(Vec::new(), &files, self.database.clone())
+    }
+
     /// What is in force for the entries of `dir`, which is relative to the root and ends in a slash unless it is empty.
     pub fn in_dir(&self, dir: &[u8]) -> InDir<'_> {
         InDir::new(&self.files, self.database.as_deref().filter(|_| self.scans), dir)

@@ -7,19 +7,23 @@
 //! goes to `commit` in batches over a bounded channel.
 //!
 //! * `queue`: directories and chunks of files still to do, parcels of content to be indexed.
+//! * `context`: what the workers share.
 //! * `scan`: one directory or chunk: list, rules, stat, compare, fetch.
 //! * `published`: what the published generation knows of a directory.
 //! * `ingest`: content to terms to segment.
+//! * `repository`: what git has to say beside its rule files.
 //! * `rules_in_dir`: which rule files hold in a directory.
 //! * `worker`: the loops of shards and readers.
 //! * `pool`: starts and supervises them.
 
+mod context;
 mod ingest;
 mod outbox;
 pub(crate) mod placement;
 pub(crate) mod pool;
 mod published;
 mod queue;
+mod repository;
 mod rules_in_dir;
 mod scan;
 mod worker;
@@ -27,4 +31,6 @@ mod worker;
 pub(crate) use ingest::{Ids, SegmentLimits};
 pub(crate) use outbox::ToCommit;
 pub(crate) use pool::{PoolError, PoolProgress, PoolResult, ScanInput, panic_message, readers_for, run_pool};
-pub(crate) use rules_in_dir::{RuleOptions, is_rule_file, rule_file_names};
+pub(crate) use repository::Repository;
+pub use repository::git_directories;
+pub(crate) use rules_in_dir::{RuleOptions, exclude_rules, is_rule_file, rule_file_names};

@@ -3,12 +3,14 @@
 //! It waits for their work, not for their threads: a thread whose ring has an operation that never ends (a file system
 //! hangs) cannot end either, for the kernel lets it go only when the operation is over.
 
+use super::context::ScanContext;
 use super::ingest::{Ids, Ingest, SegmentLimits};
 use super::outbox::{Outbox, ToCommit};
 use super::placement::{Placement, core_count};
 use super::queue::Queue;
+use super::repository::Repository;
 use super::rules_in_dir::RuleOptions;
-use super::scan::{DirAt, DirJob, Job, ScanContext, Scanner};
+use super::scan::{DirAt, DirJob, Job, Scanner};
 use super::worker::{run_reader, run_shard};
 use crate::counters::{Counters, Counts};
 use crate::error::{Skip, StoreError};
@@ -21,6 +23,7 @@ use crossbeam_channel::Sender;
 use leindex_fallback::{Backend, Dir, IoStats, WorkerOptions};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{Builder, Scope};
@@ -54,8 +57,10 @@ pub(crate) struct ScanInput {
     pub(crate) rules: Arc<Stack>,
     pub(crate) rule_options: RuleOptions,
     pub(crate) rule_prefix: Vec<u8>,
-    /// Whether the root lies in a git repository.
-    pub(crate) git: bool,
+    /// The git repository that the root lies in.
+    pub(crate) repository: Option<Arc<Repository>>,
+    /// Path of the root.
+    pub(crate) root_path: PathBuf,
     pub(crate) index_dir: Option<Vec<u8>>,
     pub(crate) file_bytes_max: u64,
     pub(crate) batch_files: usize,
@@ -133,6 +138,7 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
         ids: input.ids,
         rule_options: input.rule_options,
         rule_prefix: input.rule_prefix,
+        root_path: input.root_path,
         index_dir: input.index_dir,
         file_bytes_max: input.file_bytes_max,
         batch_files: input.batch_files,
@@ -147,8 +153,10 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
     };
     let queue = Queue::default();
     let at = DirAt::Open(Arc::new(root));
-    let (known, rules, git) = (context.store.is_some(), input.rules, input.git);
-    queue.push(&mut vec![Job::Dir(DirJob { at, id: ROOT, known, path: Vec::new(), only, rules, git, depth: 0 })]);
+    let (known, rules, repository) = (context.store.is_some(), input.rules, input.repository);
+    let (path, only_tracked) = (Vec::new(), false);
+    let job = DirJob { at, id: ROOT, known, path, only, rules, repository, only_tracked, depth: 0 };
+    queue.push(&mut vec![Job::Dir(job)]);
     let cancelled = Arc::clone(&context.cancelled);
     let options = WorkerOptions::default().lookahead(input.lookahead).timeout(input.io_timeout).cancelled(cancelled);
     let team = Team { context: &context, queue: &queue, backend: &*backend, options, progress: &progress, to_commit };

@@ -1,5 +1,6 @@
 //! Which rule files hold in a directory: reads those that its listing names.
 
+use super::repository::Repository;
 use crate::rules::{Case, RuleFile, Source, SourceKind, Stack};
 use leindex_fallback::{Dir, Fetch, Kind, Listing, Worker};
 use std::sync::Arc;
@@ -51,7 +52,8 @@ pub(super) fn rules_of(
     place: &RulePlace<'_>,
     failed: &mut dyn FnMut(&[u8], String),
 ) -> Arc<Stack> {
-    let mut files = Vec::new();
+    let mut files: Vec<RuleFile> =
+        place.nested.and_then(|nested| exclude_rules(nested, place.case)).into_iter().collect();
     for (name, kind) in rule_file_names(place.git) {
         let found = (0..listing.len()).find(|&i| listing.name(i) == name && listing.kind(i) == Kind::File);
         let Some(index) = found else { continue };
@@ -67,7 +69,17 @@ pub(super) fn rules_of(
         io.fetch(request, &mut each);
         io.finish(&mut each);
     }
-    outer.child(files)
+    match place.nested {
+        Some(_) => outer.at_repository().child(files),
+        None => outer.child(files),
+    }
+}
+
+/// The rules of a repository's own exclude file.
+pub(crate) fn exclude_rules(repository: &Repository, case: Case) -> Option<RuleFile> {
+    let display = [repository.base(), b".git/info/exclude"].concat();
+    let source = Source { kind: SourceKind::Exclude, display, base: repository.base().to_vec() };
+    Some(RuleFile::parse(source, &repository.exclude()?, case))
 }
 
 /// Where rules are read.
@@ -76,4 +88,6 @@ pub(super) struct RulePlace<'a> {
     pub(super) path: &'a [u8],
     pub(super) git: bool,
     pub(super) case: Case,
+    /// The repository that begins here, within the tree.
+    pub(super) nested: Option<&'a Repository>,
 }

@@ -1,22 +1,23 @@
 //! One directory, or one chunk of a large one: list, rules, stat, compare with the published generation, fetch.
 
-use super::ingest::{FileInfo, Found, Ids};
+use super::context::ScanContext;
+use super::ingest::{FileInfo, Found};
 use super::outbox::Outbox;
 use super::published::{Fate, Published, is_unchanged};
 use super::queue::Queue;
-use super::rules_in_dir::{RuleOptions, RulePlace, is_private_data, rules_of};
+use super::repository::Repository;
+use super::rules_in_dir::{RulePlace, is_private_data, rules_of};
 use crate::counters::{self, Counters};
 use crate::error::{Skip, StoreError};
-use crate::limits::{CHUNK_FILES, DEPTH_MAX, NAME_BYTES_MAX, SKIPS_LISTED, STAT_FILES};
-use crate::record::{DirId, DirRecord, FileMeta, Gone, Removal};
-use crate::rules::{InDir, RuleFile, Scratch, SourceKind, Stack};
-use crate::store::Store;
+use crate::limits::{CHUNK_FILES, DEPTH_MAX, NAME_BYTES_MAX, STAT_FILES};
+use crate::record::{DirId, DirRecord, FileMeta, Gone, Removal, bytes_path};
+use crate::rules::{InDir, Scratch, SourceKind, Stack};
 use crate::store::schema::Entry;
-use leindex_fallback::{Dir, Fetch, FetchError, Fetched, IoStats, Kind, Listing, Meta, Worker};
+use leindex_fallback::{Dir, Fetch, FetchError, Fetched, Kind, Listing, Meta, Worker};
 use std::ffi::CString;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 
 /// A piece of the walk.
 pub(super) enum Job {
@@ -35,8 +36,10 @@ pub(super) struct DirJob {
     /// Paths relative to the directory to look at; `None` for all of it.
     pub(super) only: Option<Vec<Vec<u8>>>,
     pub(super) rules: Arc<Stack>,
-    /// Whether it lies in a git repository.
-    pub(super) git: bool,
+    /// The git repository that it lies in.
+    pub(super) repository: Option<Arc<Repository>>,
+    /// A rule excludes it, and git tracks something below it: only that is accepted.
+    pub(super) only_tracked: bool,
     pub(super) depth: usize,
 }
 
@@ -60,65 +63,6 @@ struct Pick {
     published: Option<FileMeta>,
     /// Known already when the listing did not say what kind of entry it is.
     meta: Option<Meta>,
-}
-
-/// What all workers of a run share.
-pub(crate) struct ScanContext {
-    /// What is published; `None` when nothing is, or when files are only listed.
-    pub(crate) store: Option<Store>,
-    /// Paths found, when files are only listed.
-    pub(crate) listed: Option<Mutex<Vec<Vec<u8>>>>,
-    pub(crate) ids: Arc<Ids>,
-    pub(crate) rule_options: RuleOptions,
-    /// Put before paths when rules are asked: where the root lies in its repository.
-    pub(crate) rule_prefix: Vec<u8>,
-    /// The index directory, relative to the root: never entered.
-    pub(crate) index_dir: Option<Vec<u8>>,
-    pub(crate) file_bytes_max: u64,
-    pub(crate) batch_files: usize,
-    pub(crate) cancelled: Arc<AtomicBool>,
-    pub(crate) skips: Mutex<Vec<Skip>>,
-    /// The rule that excluded the first entry that was excluded, for the message when nothing is left.
-    pub(crate) first_ignored: Mutex<Option<String>>,
-    /// Rule files of the tree, as they were read, and whether a database of them would be worth its while.
-    pub(crate) rule_files: Mutex<Vec<Arc<RuleFile>>>,
-    pub(crate) wants_database: AtomicBool,
-    pub(crate) failure: Mutex<Option<StoreError>>,
-    /// What the last thread that panicked said.
-    pub(crate) panicked: Mutex<Option<String>>,
-    /// What the workers that have ended have done.
-    pub(crate) io: Mutex<IoStats>,
-}
-
-impl ScanContext {
-    fn skip(&self, counters: &Counters, skip: Skip) {
-        counters::add(&counters.skipped, 1);
-        if skip.failure {
-            counters::add(&counters.failed, 1);
-        }
-        tracing::debug!(%skip, "skipped");
-        let mut skips = self.skips.lock().unwrap_or_else(PoisonError::into_inner);
-        // Failures are worth more than links when not all can be listed.
-        if skips.len() < SKIPS_LISTED {
-            skips.push(skip);
-        } else if skip.failure
-            && let Some(place) = skips.iter_mut().find(|listed| !listed.failure)
-        {
-            *place = skip;
-        }
-    }
-
-    fn note_rules(&self, stack: &Stack, base: &[u8]) {
-        if stack.wants_database() {
-            self.wants_database.store(true, Relaxed);
-        }
-        self.rule_files.lock().unwrap_or_else(PoisonError::into_inner).extend(stack.files_of(base).cloned());
-    }
-
-    pub(super) fn fail(&self, error: StoreError) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        self.cancelled.store(true, Relaxed);
-    }
 }
 
 /// What becomes of content: indexed on the spot, or handed to a shard.
@@ -163,13 +107,21 @@ impl InFlight {
     }
 }
 
+/// What decides about the entries of a directory.
+struct Place<'a> {
+    rules: &'a InDir<'a>,
+    repository: Option<&'a Repository>,
+    only_tracked: bool,
+}
+
 /// A directory found in another one.
 struct SubDir<'a> {
     name: &'a [u8],
     entry: Option<Entry>,
     only: Option<Vec<Vec<u8>>>,
     rules: Arc<Stack>,
-    git: bool,
+    repository: Option<Arc<Repository>>,
+    only_tracked: bool,
 }
 
 /// Whether a name is to be looked at when `only` some paths are, and what of it: the paths below it, or all.
@@ -296,8 +248,10 @@ impl<'r> Scanner<'r> {
         listing: &mut Listing,
         sink: &mut dyn Sink,
     ) -> Result<Sorted, StoreError> {
-        let git = job.git || (0..listing.len()).any(|i| listing.name(i) == b".git");
-        let rules = self.rules(job, dir, listing, git, sink);
+        let nested = self.nested_repository(job, listing);
+        let rules = self.rules(job, dir, listing, nested.as_deref(), sink);
+        let only_tracked = job.only_tracked && nested.is_none();
+        let repository = nested.or_else(|| job.repository.clone());
         let published = Published::load(self.context.store.as_ref(), job)?;
         let mut fates = vec![Fate::Gone; published.entries.len()];
         let mut sorted = Sorted::default();
@@ -315,9 +269,8 @@ impl<'r> Scanner<'r> {
             }
             self.path.truncate(base);
             self.path.extend_from_slice(listing.name(index));
-            if !self.is_accepted(job, listing, index, &in_dir) {
-                continue;
-            }
+            let place = Place { rules: &in_dir, repository: repository.as_deref(), only_tracked };
+            let Some(only_tracked) = self.accepts(job, listing, index, &place) else { continue };
             let known = published.find(listing.name(index));
             let entry = known.map(|at| published.entries[at].1);
             match (listing.kind(index), entry) {
@@ -325,7 +278,8 @@ impl<'r> Scanner<'r> {
                     if let Some(at) = known {
                         fates[at] = if matches!(entry, Some(Entry::Dir(_))) { Fate::Same } else { Fate::Swapped };
                     }
-                    let sub = SubDir { name: listing.name(index), entry, only, rules: Arc::clone(&rules), git };
+                    let (name, rules, repository) = (listing.name(index), Arc::clone(&rules), repository.clone());
+                    let sub = SubDir { name, entry, only, rules, repository, only_tracked };
                     self.sub_dir(job, dir, sub, &mut sorted);
                 }
                 (_, entry) => {
@@ -344,18 +298,37 @@ impl<'r> Scanner<'r> {
         Ok(sorted)
     }
 
-    fn rules(&mut self, job: &DirJob, dir: &Arc<Dir>, listing: &Listing, git: bool, sink: &mut dyn Sink) -> Arc<Stack> {
+    /// The repository that begins in this directory, unless it is the one that the tree lies in.
+    fn nested_repository(&self, job: &DirJob, listing: &Listing) -> Option<Arc<Repository>> {
+        let base = [&self.context.rule_prefix[..], &job.path].concat();
+        if !(0..listing.len()).any(|i| listing.name(i) == b".git")
+            || job.repository.as_ref().is_some_and(|outer| outer.base() == base)
+        {
+            return None;
+        }
+        let root = self.context.root_path.join(bytes_path(&job.path));
+        Some(Arc::new(Repository::open(&root, base)))
+    }
+
+    fn rules(
+        &mut self,
+        job: &DirJob,
+        dir: &Arc<Dir>,
+        listing: &Listing,
+        nested: Option<&Repository>,
+        sink: &mut dyn Sink,
+    ) -> Arc<Stack> {
         let options = &self.context.rule_options;
-        let git = git || options.git_everywhere;
+        let git = job.repository.is_some() || nested.is_some() || options.git_everywhere;
         let is_rule_file =
             |i: usize| listing.name(i).ends_with(b"ignore") && matches!(listing.name(i).first(), Some(b'.'));
-        if !options.files || !(0..listing.len()).any(is_rule_file) {
+        if !options.files || nested.is_none() && !(0..listing.len()).any(is_rule_file) {
             return Arc::clone(&job.rules);
         }
         // Fetching a rule file uses the same queue as files of content do; those come first.
         self.finish(sink);
         let path = [&self.context.rule_prefix[..], &job.path].concat();
-        let place = RulePlace { path: &path, git, case: options.case };
+        let place = RulePlace { path: &path, git, case: options.case, nested };
         // The file is skipped and counted when its own turn comes, for the same reason.
         let mut failed = |name: &[u8], reason: String| {
             tracing::warn!(path = %[&job.path[..], name].concat().escape_ascii(), reason, "rules not read");
@@ -367,45 +340,50 @@ impl<'r> Scanner<'r> {
         rules
     }
 
-    /// Whether the entry is to be looked at; counts it if not. `self.path` holds its path as rules see it.
-    fn is_accepted(&mut self, job: &DirJob, listing: &Listing, index: usize, rules: &InDir<'_>) -> bool {
+    /// Whether the entry is to be looked at, and of a directory whether only what git tracks in it is; counts it if not.
+    /// `self.path` holds its path as rules see it.
+    fn accepts(&mut self, job: &DirJob, listing: &Listing, index: usize, place: &Place<'_>) -> Option<bool> {
         let name = listing.name(index);
         let kind = listing.kind(index);
         let is_dir = kind == Kind::Dir;
         if is_dir && self.is_index_dir(&job.path, name) {
-            return false;
+            return None;
         }
         if !is_dir {
             counters::add(&self.counters.seen, 1);
         }
         let hidden = !self.context.rule_options.hidden && name.first() == Some(&b'.');
-        let verdict = rules.verdict(&self.path, is_dir, &mut self.scratch);
+        let verdict = place.rules.verdict(&self.path, is_dir, &mut self.scratch);
         let by_command_line = verdict.is_some_and(|found| found.source.kind == SourceKind::CommandLine);
         let data = (is_dir || name == b".git") && is_private_data(name) && !by_command_line;
-        if hidden || data || verdict.is_some_and(|found| found.ignored) {
+        // Rules of git's do not ignore what it tracks.
+        let is_gits = verdict.is_none_or(|found| found.source.kind <= SourceKind::Gitignore);
+        let ignored = verdict.is_some_and(|found| found.ignored) || is_gits && place.only_tracked;
+        let tracked = ignored && is_gits && place.repository.is_some_and(|git| git.tracks(&self.path, is_dir));
+        if hidden || data || ignored && !tracked {
             counters::add(if is_dir { &self.counters.ignored_dirs } else { &self.counters.ignored }, 1);
             if let (Some(found), false) = (verdict, hidden || data) {
                 self.note_ignored(&found);
             }
-            return false;
+            return None;
         }
         let reason = match kind {
             Kind::File | Kind::Dir if name.len() > NAME_BYTES_MAX => "the name is too long",
-            Kind::File => return true,
+            Kind::File => return Some(tracked),
             Kind::Dir if job.depth >= DEPTH_MAX => "nested too deeply",
-            Kind::Dir => return true,
+            Kind::Dir => return Some(tracked),
             Kind::Symlink => "symbolic link, not followed",
             Kind::Fifo => "FIFO, not a regular file",
             Kind::Socket => "socket, not a regular file",
             Kind::Device => "device, not a regular file",
             // The stat that was to tell the kind has failed and was reported.
-            _ => return false,
+            _ => return None,
         };
         let failure = matches!(kind, Kind::File | Kind::Dir);
         counters::add(&self.counters.seen, u64::from(is_dir));
         let path = [&job.path[..], name].concat();
         self.context.skip(self.counters, Skip { path, op: "list", reason: reason.into(), failure });
-        false
+        None
     }
 
     fn is_index_dir(&self, path: &[u8], name: &[u8]) -> bool {
@@ -421,7 +399,7 @@ impl<'r> Scanner<'r> {
     }
 
     fn sub_dir(&mut self, job: &DirJob, dir: &Arc<Dir>, sub: SubDir<'_>, sorted: &mut Sorted) {
-        let SubDir { name, entry, only, rules, git } = sub;
+        let SubDir { name, entry, only, rules, repository, only_tracked } = sub;
         let (id, known) = match entry {
             Some(Entry::Dir(id)) => (id, true),
             _ => (self.context.ids.dir(), false),
@@ -432,7 +410,8 @@ impl<'r> Scanner<'r> {
         let Ok(c_name) = CString::new(name) else { return };
         let path = [&job.path[..], name, b"/"].concat();
         let at = DirAt::In(Arc::clone(dir), c_name);
-        self.jobs.push(Job::Dir(DirJob { at, id, known, path, only, rules, git, depth: job.depth + 1 }));
+        let depth = job.depth + 1;
+        self.jobs.push(Job::Dir(DirJob { at, id, known, path, only, rules, repository, only_tracked, depth }));
     }
 
     fn files(&mut self, job: &FilesJob, sink: &mut dyn Sink) {

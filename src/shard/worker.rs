@@ -1,10 +1,11 @@
 //! The loops of shards and readers.
 
+use super::context::ScanContext;
 use super::ingest::{FileInfo, Ingest, Parcel};
 use super::outbox::Outbox;
 use super::placement::{Placement, pin};
 use super::queue::{Next, Queue, Work};
-use super::scan::{ScanContext, Scanner, Sink};
+use super::scan::{Scanner, Sink};
 use crate::counters::Counters;
 use std::sync::atomic::Ordering::Relaxed;
 

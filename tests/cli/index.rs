@@ -9,7 +9,7 @@ use std::os::unix::net::UnixListener;
 const DESIGN: &str = r#"{"outcome":"done|cancelled","generation":1,"root":"...","backend":"uring|threads","shards":8,
 "files":{"seen":0,"ignored":0,"indexed":0,"unchanged":0,"removed":0,"binary":0,"too_large":0,"skipped":0},
 "bytes_read":0,"stat_calls":0,"hashes":0,"skips":[{"path":"...","op":"...","reason":"..."}],
-"seconds":{"total":0.0,"scan":0.0,"index":0.0,"commit":0.0,"text_published":0.0,"embed":0.0},"peak_rss_bytes":0,"index_bytes":0,
+"seconds":{"total":0.0,"scan":0.0,"index":0.0,"commit":0.0,"text_published":0.0,"embed":0.0},"peak_rss_bytes":0,"index_bytes":0,"compiled_rules":0,
 "io":{"dir_opens":0,"lists":0,"stats":0,"ring_stats":0,"opens":0,"ring_opens":0,"reads":0,"ring_reads":0,"advises":0,
 "misses":0,"retries":0,"timeouts":0,"entries":0,"enters":0,"punts":0}}"#;
 

@@ -1,0 +1,211 @@
+//! The files that git tracks: the names in its index (`.git/index`, versions 2 to 4). Tracked files are not ignored,
+//! whatever the rules say.
+//!
+//! The format is that of git's own documentation, gitformat-index(5). Only names are of interest; checksums are not
+//! checked, for git itself writes the file anew and moves it into place.
+
+/// Sorted names, back to back.
+#[derive(Debug, Default)]
+pub struct Tracked {
+    names: Vec<u8>,
+    /// Where each name ends.
+    ends: Vec<usize>,
+}
+
+/// Bytes of an entry before the hash: times, device, inode, mode, owner, size.
+const STAT_BYTES: usize = 40;
+/// Set in the flags when two more bytes of flags follow.
+const EXTENDED: u16 = 0x4000;
+
+/// The names of an index, and the hash of the shared index that it builds on (hexadecimal), if it is split.
+type Parsed = (Vec<Vec<u8>>, Option<String>);
+
+impl Tracked {
+    /// Reads an index. `shared` is given the name of a file beside it, when the index is split into two, and returns that
+    /// file's bytes. `None` when it is no index that we understand.
+    pub fn parse(index: &[u8], shared: impl FnOnce(&str) -> Option<Vec<u8>>) -> Option<Tracked> {
+        let (mut names, base) = parse(index)?;
+        if let Some(base) = base {
+            // What the upper half deletes stays: a file that is gone is asked about by nobody.
+            names.extend(parse(&shared(&format!("sharedindex.{base}"))?)?.0);
+        }
+        names.sort_unstable();
+        names.dedup();
+        let mut tracked = Tracked::default();
+        for name in names {
+            tracked.names.extend_from_slice(&name);
+            tracked.ends.push(tracked.names.len());
+        }
+        Some(tracked)
+    }
+
+    /// How many files are tracked.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether no file is tracked.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    fn name(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.names[start..self.ends[index]]
+    }
+
+    /// The index of the first name that is not before `wanted`.
+    fn position(&self, wanted: &[u8]) -> usize {
+        let (mut low, mut high) = (0, self.ends.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.name(middle) < wanted { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+
+    /// Whether `path`, relative to the repository's root, is a tracked file or the root of a submodule.
+    pub fn has(&self, path: &[u8]) -> bool {
+        let position = self.position(path);
+        position < self.ends.len() && self.name(position) == path
+    }
+
+    /// Whether anything below the directory `dir` is tracked.
+    pub fn has_below(&self, dir: &[u8]) -> bool {
+        let start = [dir, b"/"].concat();
+        let position = self.position(&start);
+        position < self.ends.len() && self.name(position).starts_with(&start)
+    }
+}
+
+fn parse(index: &[u8]) -> Option<Parsed> {
+    // A repository uses SHA-1 or SHA-256, and the index does not say which: with the wrong one the entries do not fit.
+    [20, 32].into_iter().find_map(|hash_bytes| parse_with(index, hash_bytes))
+}
+
+fn parse_with(index: &[u8], hash_bytes: usize) -> Option<Parsed> {
+    let mut rest = index.strip_prefix(b"DIRC")?;
+    let version = take_u32(&mut rest)?;
+    let count = take_u32(&mut rest)?;
+    if !(2..=4).contains(&version) {
+        return None;
+    }
+    let mut names = Vec::with_capacity((count as usize).min(rest.len() / STAT_BYTES));
+    let mut last: Vec<u8> = Vec::new();
+    for _ in 0..count {
+        let before = rest.len();
+        take(&mut rest, STAT_BYTES + hash_bytes)?;
+        let flags = take_u16(&mut rest)?;
+        if flags & EXTENDED != 0 {
+            (version >= 3).then_some(())?;
+            take(&mut rest, 2)?;
+        }
+        if version == 4 {
+            let kept = last.len().checked_sub(take_offset(&mut rest)?)?;
+            last.truncate(kept);
+        } else {
+            last.clear();
+        }
+        let end = rest.iter().position(|&byte| byte == 0)?;
+        last.extend_from_slice(take(&mut rest, end)?);
+        let length = usize::from(flags & 0xfff);
+        if length < 0xfff && length != last.len() {
+            return None;
+        }
+        // Entries of the older versions fill whole eights, with one NUL at least.
+        let used = before - rest.len();
+        take(&mut rest, if version == 4 { 1 } else { 8 - used % 8 })?;
+        // In a split index an entry without a name replaces one of the shared index.
+        if !last.is_empty() {
+            names.push(last.clone());
+        }
+    }
+    let base = extension(&rest[..rest.len().checked_sub(hash_bytes)?], *b"link")?;
+    let base = base.and_then(|link| link.get(..hash_bytes)).filter(|hash| hash.iter().any(|&byte| byte != 0));
+    let hexadecimal = |hash: &[u8]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    Some((names, base.map(hexadecimal)))
+}
+
+/// The content of an extension, if there is one of that name; `None` outside when the extensions do not fit.
+fn extension(mut rest: &[u8], wanted: [u8; 4]) -> Option<Option<&[u8]>> {
+    while !rest.is_empty() {
+        let name = take(&mut rest, 4)?;
+        let length = take_u32(&mut rest)? as usize;
+        let content = take(&mut rest, length)?;
+        if name == wanted {
+            return Some(Some(content));
+        }
+    }
+    Some(None)
+}
+
+fn take<'b>(bytes: &mut &'b [u8], count: usize) -> Option<&'b [u8]> {
+    let (taken, rest) = bytes.split_at_checked(count)?;
+    *bytes = rest;
+    Some(taken)
+}
+
+fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
+    take(bytes, 4)?.try_into().ok().map(u32::from_be_bytes)
+}
+
+fn take_u16(bytes: &mut &[u8]) -> Option<u16> {
+    take(bytes, 2)?.try_into().ok().map(u16::from_be_bytes)
+}
+
+/// A number in the encoding of offsets in pack files: seven bits a byte, and one more for each byte that follows.
+fn take_offset(bytes: &mut &[u8]) -> Option<usize> {
+    let mut byte = take(bytes, 1)?[0];
+    let mut value = usize::from(byte & 0x7f);
+    while byte & 0x80 != 0 {
+        byte = take(bytes, 1)?[0];
+        value = value.checked_add(1)?.checked_mul(128)?.checked_add(usize::from(byte & 0x7f))?;
+    }
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; STAT_BYTES + 20];
+        bytes.extend_from_slice(&(name.len() as u16).to_be_bytes());
+        bytes.extend_from_slice(name);
+        bytes.resize(bytes.len() + 8 - bytes.len() % 8, 0);
+        bytes
+    }
+
+    fn index(names: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = b"DIRC\0\0\0\x02".to_vec();
+        bytes.extend_from_slice(&(names.len() as u32).to_be_bytes());
+        names.iter().for_each(|name| bytes.extend(entry(name)));
+        bytes.extend([0; 20]);
+        bytes
+    }
+
+    #[test]
+    fn names_are_found() {
+        let tracked = Tracked::parse(&index(&[b"a", b"a-b", b"a/x", b"dir/sub/file", b"sub"]), |_| None).unwrap();
+        assert_eq!((tracked.len(), tracked.is_empty()), (5, false));
+        for path in [&b"a"[..], b"a-b", b"a/x", b"dir/sub/file", b"sub"] {
+            assert!(tracked.has(path), "{}", path.escape_ascii());
+        }
+        for path in [&b""[..], b"b", b"dir", b"dir/sub", b"z", b"a/xy"] {
+            assert!(!tracked.has(path), "{}", path.escape_ascii());
+        }
+        for (dir, expected) in [(&b"a"[..], true), (b"dir", true), (b"dir/sub", true), (b"di", false), (b"sub", false)]
+        {
+            assert_eq!(tracked.has_below(dir), expected, "{}", dir.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_is_cut_short_is_no_index() {
+        let whole = index(&[b"a", b"dir/file"]);
+        for length in 0..whole.len() {
+            assert!(Tracked::parse(&whole[..length], |_| None).is_none(), "cut to {length}");
+        }
+        assert!(Tracked::parse(&index(&[]), |_| None).is_some_and(|tracked| tracked.is_empty()));
+    }
+}
