@@ -56,12 +56,12 @@ mod store;
 pub mod text;
 
 pub use engine::{
-    Canceller, Config, Engine, EngineBuilder, Event, FileList, Outcome, Progress, Report, RulesConfig, Run, Seconds,
-    Shards, Snapshot, Status, Verification,
+    Canceller, Config, Engine, EngineBuilder, Event, FileList, Outcome, Progress, Report, Rule, RulesConfig, Run,
+    Seconds, Shards, Snapshot, Status, Verdicts, Verification,
 };
 pub use error::{Error, OpenError, QueryError, RunError, Skip};
 pub use io::BackendChoice;
 pub use leindex_fallback::IoStats;
 pub use query::{Hit, Mode, Query, SearchResult};
-pub use shard::git_directories;
 pub use shard::placement::Placement;
+pub use shard::{git_directories, is_private_data};

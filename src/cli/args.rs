@@ -37,6 +37,15 @@ Examples:
   leindex-engine files | wc -l
   leindex-engine files -0 --no-hidden src | xargs -0 wc -c";
 
+#[cfg(unix)]
+const CHECK_IGNORE_EXAMPLES: &str = "\
+Examples:
+  leindex-engine check-ignore -v build/main.o      .gitignore:3:*.o<TAB>build/main.o
+  find . -print0 | leindex-engine check-ignore -z --stdin
+
+Exit codes are those of git: 0 some path is ignored, 1 none is, 128 failed.
+Rules of .ignore and .leindexignore count here, too.";
+
 /// Heading of the options that every subcommand knows.
 const COMMON: &str = "Common options";
 
@@ -83,6 +92,12 @@ pub(crate) enum Command {
     /// List the files that would be indexed
     #[command(after_help = FILES_EXAMPLES)]
     Files(FilesArgs),
+    /// Say which rules ignore paths, as `git check-ignore` does
+    #[cfg(unix)]
+    #[command(after_help = CHECK_IGNORE_EXAMPLES)]
+    CheckIgnore(CheckIgnoreArgs),
+    /// Say why a file is or is not in the index
+    Explain(ExplainArgs),
     /// Show what an index holds
     Status(PathArg),
     /// Check an index from end to end
@@ -213,6 +228,41 @@ pub(crate) struct FilesArgs {
     /// End each path with a NUL instead of a newline
     #[arg(short = '0', long)]
     pub(crate) null: bool,
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
+}
+
+/// `check-ignore`. What may not be combined is checked later, for git has a code of its own for that.
+#[cfg(unix)]
+#[derive(Args, Debug)]
+pub(crate) struct CheckIgnoreArgs {
+    /// Files and directories, which need not exist
+    #[arg(value_parser = clap::builder::OsStringValueParser::new())]
+    pub(crate) paths: Vec<std::ffi::OsString>,
+    /// Print nothing; the exit code is the answer
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// With -v, which prints SOURCE:LINE:RULE as well, print paths that no rule matches, too
+    #[arg(short, long)]
+    pub(crate) non_matching: bool,
+    /// Take paths from stdin, a line each
+    #[arg(long)]
+    pub(crate) stdin: bool,
+    /// Paths and answers end with a NUL
+    #[arg(short = 'z')]
+    pub(crate) null: bool,
+    /// Answer about tracked files as well, as if they were not
+    #[arg(long)]
+    pub(crate) no_index: bool,
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
+}
+
+/// `explain`.
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    /// A file or directory
+    pub(crate) path: PathBuf,
     #[command(flatten)]
     pub(crate) rules: RuleArgs,
 }

@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     Skips = 3,
     /// Stopped by a signal, after a clean end.
     Interrupted = 130,
+    /// `check-ignore` has failed: the code of git.
+    Git = 128,
 }
 
 impl From<Exit> for ExitCode {
@@ -32,6 +34,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// [`Exit::Fatal`], with what is wrong and what to do.
     Fatal(String),
+    /// [`Exit::Git`], with what is wrong.
+    Git(String),
     /// Stdout could not be written. Not a failure when the reader has gone away.
     Output(io::Error),
 }
@@ -42,6 +46,7 @@ impl Failure {
         match self {
             Failure::Usage(message) => (Exit::Usage, Some(message)),
             Failure::Fatal(message) => (Exit::Fatal, Some(message)),
+            Failure::Git(message) => (Exit::Git, Some(message)),
             Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => (Exit::Done, None),
             Failure::Output(error) => {
                 (Exit::Fatal, Some(format!("stdout: {error}: the output is incomplete; write it somewhere else")))

@@ -1,7 +1,7 @@
 //! The command: parses the command line, runs a subcommand, and turns what comes of it into an exit code.
 //!
 //! * `args`, `options`, `config_file`, `git_config`, `root`: from what was typed to a tree and an engine for it.
-//! * `index`, `search`, `files`, `status`, `verify`, `doctor`, `generate`: one subcommand each.
+//! * `index`, `search`, `files`, `check_ignore`, `explain`, `status`, `verify`, `doctor`, `generate`: one subcommand each.
 //! * `progress`, `interrupt`: what goes on while a run does.
 //! * `output`, `json`, `summary`, `hits`, `advice`, `log`: everything that is printed. Nothing else writes to stdout or
 //!   stderr.
@@ -10,9 +10,12 @@
 
 mod advice;
 mod args;
+#[cfg(unix)]
+mod check_ignore;
 mod config_file;
 mod doctor;
 mod exit;
+mod explain;
 mod files;
 mod generate;
 mod git_config;
@@ -62,6 +65,9 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Some(Command::Index(args)) => index::run(args, &common),
         Some(Command::Search(args)) => search::run(args, &common),
         Some(Command::Files(args)) => files::run(args, &common),
+        #[cfg(unix)]
+        Some(Command::CheckIgnore(args)) => check_ignore::run(args, &common),
+        Some(Command::Explain(args)) => explain::run(args, &common),
         Some(Command::Status(args)) => status::run(args, &common),
         Some(Command::Verify(args)) => verify::run(args, &common),
         Some(Command::Doctor(args)) => doctor::run(args, &common),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What the walk starts with.
+#[derive(Debug)]
 pub(super) struct BaseRules {
     pub(super) stack: Arc<Stack>,
     /// Where the root lies in its repository: put before paths when rules are asked. Ends in a slash unless empty.
@@ -36,7 +37,7 @@ pub(super) fn load(
         if let Some(path) = &config.global_file
             && (repository.is_some() || !config.require_git)
         {
-            files.extend(read(path, SourceKind::Global, &path_bytes(path), b"", case));
+            files.extend(read_rules(path, SourceKind::Global, &path_bytes(path), b"", case));
         }
         if let Some(repository) = &repository {
             files.extend(exclude_rules(&Repository::open(repository, Vec::new()), case));
@@ -84,7 +85,7 @@ fn parents(repository: &Path, prefix: &[u8], case: Case) -> Vec<RuleFile> {
         for (file, kind) in rule_file_names(true) {
             let file = String::from_utf8_lossy(file).into_owned();
             let display = [&base[..], file.as_bytes()].concat();
-            files.extend(read(&dir.join(&file), kind, &display, &base, case));
+            files.extend(read_rules(&dir.join(&file), kind, &display, &base, case));
         }
         base.extend_from_slice(name);
         base.push(b'/');
@@ -93,7 +94,7 @@ fn parents(repository: &Path, prefix: &[u8], case: Case) -> Vec<RuleFile> {
     files
 }
 
-fn read(path: &Path, kind: SourceKind, display: &[u8], base: &[u8], case: Case) -> Option<RuleFile> {
+pub(super) fn read_rules(path: &Path, kind: SourceKind, display: &[u8], base: &[u8], case: Case) -> Option<RuleFile> {
     // Anything but a regular file could keep the run waiting for ever.
     let content = path.metadata().ok().filter(std::fs::Metadata::is_file).and_then(|_| std::fs::read(path).ok())?;
     let source = Source { kind, display: display.to_vec(), base: base.to_vec() };

@@ -12,6 +12,7 @@ mod report;
 mod rules_database;
 mod run;
 mod snapshot;
+mod verdicts;
 mod verify;
 
 pub use config::{Config, EngineBuilder, RulesConfig, Shards};
@@ -19,6 +20,7 @@ pub use files::FileList;
 pub use report::{Outcome, Report, Seconds};
 pub use run::{Canceller, Event, Progress, Run};
 pub use snapshot::{Snapshot, Status};
+pub use verdicts::{Rule, Verdicts};
 pub use verify::Verification;
 
 use crate::error::{OpenError, QueryError, RunError};

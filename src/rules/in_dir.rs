@@ -46,7 +46,7 @@ impl<'s> InDir<'s> {
     #[inline]
     pub fn verdict(&self, path: &[u8], is_dir: bool, scratch: &mut Scratch) -> Option<Match<'s>> {
         let name = &path[self.dir_len..];
-        if name.is_empty() || self.files.is_empty() {
+        if self.files.is_empty() {
             return None;
         }
         let matched = self.database.map(|database| database.scan(name, is_dir, scratch));

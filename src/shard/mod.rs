@@ -33,4 +33,5 @@ pub(crate) use outbox::ToCommit;
 pub(crate) use pool::{PoolError, PoolProgress, PoolResult, ScanInput, panic_message, readers_for, run_pool};
 pub(crate) use repository::Repository;
 pub use repository::git_directories;
+pub use rules_in_dir::is_private_data;
 pub(crate) use rules_in_dir::{RuleOptions, exclude_rules, is_rule_file, rule_file_names};

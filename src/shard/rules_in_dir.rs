@@ -38,7 +38,7 @@ pub(crate) fn is_rule_file(name: &std::ffi::OsStr) -> bool {
 
 /// Names of directories that hold the data of a version control system, or another index of this engine. Only a rule of
 /// the command line lifts these: an allow-list such as `*`, `!*/` in a `.gitignore` must not.
-pub(super) fn is_private_data(name: &[u8]) -> bool {
+pub fn is_private_data(name: &[u8]) -> bool {
     matches!(name, b".git" | b".hg" | b".svn" | b".jj" | b".leindex-engine")
 }
 

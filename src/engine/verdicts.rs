@@ -1,0 +1,148 @@
+//! Which rule decides about single paths, without a walk: what `git check-ignore` answers.
+
+use super::base_rules::{self, BaseRules};
+use super::{Engine, base_rules::read_rules};
+use crate::error::OpenError;
+use crate::record::bytes_path;
+use crate::rules::{Match, SourceKind, Stack};
+use crate::shard::{Repository, exclude_rules, rule_file_names};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A rule that decides about a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rule {
+    /// Whether it ignores; `false` for a `!` rule.
+    pub ignored: bool,
+    /// Whether git knows such rules too; the others are of `.ignore`, `.leindexignore` and the command line.
+    pub is_gits: bool,
+    /// Where it stands, as git says it: `a/.gitignore`.
+    pub source: Vec<u8>,
+    /// Its line there, from 1.
+    pub line: usize,
+    /// Its text.
+    pub pattern: Vec<u8>,
+}
+
+impl Rule {
+    fn new(found: &Match<'_>) -> Rule {
+        let Match { ignored, source, line, pattern } = *found;
+        let is_gits = source.kind <= SourceKind::Gitignore;
+        Rule { ignored, is_gits, source: source.display.clone(), line, pattern: pattern.to_vec() }
+    }
+}
+
+/// Answers about paths, keeping the rules of the directories that it has seen. Made by [`Engine::verdicts`].
+#[derive(Debug)]
+pub struct Verdicts {
+    root: PathBuf,
+    base: BaseRules,
+    /// By their path relative to the root, without a slash at its end.
+    dirs: HashMap<Vec<u8>, Directory>,
+}
+
+#[derive(Clone, Debug)]
+struct Directory {
+    /// The rules in force in it, or the rule that excludes it.
+    rules: Result<Arc<Stack>, Rule>,
+    repository: Option<Arc<Repository>>,
+}
+
+impl Engine {
+    /// Answers about single paths of the tree, from the rules as they are on disk now.
+    ///
+    /// # Errors
+    /// When a file of rules that was named in the configuration cannot be read.
+    pub fn verdicts(&self) -> Result<Verdicts, OpenError> {
+        let base = base_rules::load(&self.inner.layout, &self.inner.config.rules, None)?;
+        Ok(Verdicts { root: self.root().to_path_buf(), base, dirs: HashMap::new() })
+    }
+}
+
+impl Verdicts {
+    /// The rule that decides about `path`, relative to the root and without `.` and `..`; `None` when no rule does. A slash
+    /// at its end makes it a directory. Built-in rules are not among the answers.
+    pub fn rule(&mut self, path: &[u8], is_dir: bool) -> Option<Rule> {
+        let (dir, _) = split(path);
+        let Directory { rules, .. } = self.directory(dir);
+        match rules {
+            Err(rule) => Some(rule),
+            // The root itself. What has a slash at its end is looked at by git once more, with an empty name.
+            Ok(_) if path.is_empty() => None,
+            Ok(rules) => self.ask(&rules, path, is_dir),
+        }
+    }
+
+    /// Whether git tracks `path`, or anything below it.
+    pub fn is_tracked(&mut self, path: &[u8]) -> bool {
+        let path = path.strip_suffix(b"/").unwrap_or(path);
+        let repository = self.directory(split(path).0).repository;
+        repository.is_some_and(|repository| repository.tracks(&[&self.base.prefix[..], path].concat(), true))
+    }
+
+    /// The submodule that `path` lies in, if there is one.
+    pub fn submodule(&mut self, path: &[u8]) -> Option<Vec<u8>> {
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+        let above: Vec<&[u8]> = ends.map(|end| &path[..end]).collect();
+        above
+            .into_iter()
+            .find(|dir| self.root.join(bytes_path(dir)).join(".git").exists() && self.is_tracked(dir))
+            .map(<[u8]>::to_vec)
+    }
+
+    fn ask(&self, rules: &Stack, path: &[u8], is_dir: bool) -> Option<Rule> {
+        let found = rules.verdict(&[&self.base.prefix[..], path].concat(), is_dir);
+        found.filter(|found| found.source.kind != SourceKind::Default).map(|found| Rule::new(&found))
+    }
+
+    fn directory(&mut self, path: &[u8]) -> Directory {
+        if let Some(known) = self.dirs.get(path) {
+            return known.clone();
+        }
+        let found = if path.is_empty() {
+            self.enter(path, &Arc::clone(&self.base.stack), self.base.repository.clone())
+        } else {
+            let above = self.directory(split(path).0);
+            match above.rules.clone() {
+                Err(_) => above,
+                Ok(rules) => match self.ask(&rules, path, true) {
+                    Some(rule) if rule.ignored => Directory { rules: Err(rule), ..above },
+                    _ => self.enter(path, &rules, above.repository),
+                },
+            }
+        };
+        self.dirs.insert(path.to_vec(), found.clone());
+        found
+    }
+
+    /// The rules in a directory that is not excluded.
+    fn enter(&self, path: &[u8], outer: &Arc<Stack>, repository: Option<Arc<Repository>>) -> Directory {
+        let slash = if path.is_empty() { &b""[..] } else { b"/" };
+        let base = [&self.base.prefix[..], path, slash].concat();
+        let dir = self.root.join(bytes_path(path));
+        let case = self.base.options.case;
+        let begins = dir.join(".git").exists() && repository.as_ref().is_none_or(|outer| outer.base() != base);
+        let nested = begins.then(|| Arc::new(Repository::open(&dir, base.clone())));
+        let git = repository.is_some() || begins || self.base.options.git_everywhere;
+        let mut files = Vec::new();
+        if self.base.options.files {
+            files.extend(nested.as_ref().and_then(|nested| exclude_rules(nested, case)));
+            for (name, kind) in rule_file_names(git) {
+                let display = [&base[..], name].concat();
+                files.extend(read_rules(&dir.join(bytes_path(name)), kind, &display, &base, case));
+            }
+        }
+        let outer = if begins { outer.at_repository() } else { Arc::clone(outer) };
+        Directory { rules: Ok(outer.child(files)), repository: nested.or(repository) }
+    }
+}
+
+/// Directory and name of a path.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
+    }
+}
