@@ -61,11 +61,11 @@ struct Rule {
     glob: Option<Box<Glob>>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct PathGlob {
     id: usize,
-    /// The slashes of every match, if they are always as many.
-    slashes: Option<usize>,
+    /// What it asks of a directory, if that can be told.
+    directory: Option<Box<Glob>>,
 }
 
 /// A name with what every rule file asks about it, worked out once.
@@ -210,13 +210,10 @@ impl RuleFile {
 
     /// The globs that may match something in `dir`, in descending order.
     pub(super) fn globs_in(&self, dir: &[u8]) -> Vec<usize> {
-        if self.globs.is_empty() {
-            return Vec::new();
-        }
-        let slashes = dir.iter().filter(|&&byte| byte == b'/').count();
-        let fits = |each: &&PathGlob| {
-            let glob = self.rules[each.id].glob.as_ref();
-            each.slashes.is_none_or(|wanted| wanted == slashes) && glob.is_none_or(|glob| glob.may_match_in(dir))
+        let fits = |each: &&PathGlob| match (&each.directory, &self.rules[each.id].glob) {
+            (Some(directory), _) => directory.matches(dir),
+            (None, Some(glob)) => glob.may_match_in(dir),
+            (None, None) => true,
         };
         self.globs.iter().filter(fits).map(|glob| glob.id).collect()
     }
@@ -329,7 +326,10 @@ impl Builder {
             Place::Extension(key) => self.extensions.push((key, id)),
             Place::RestOfNames => self.rest.push(id),
             Place::Literal(dir) => self.literals.push((dir, id)),
-            Place::Glob => self.globs.push(PathGlob { id, slashes: glob.as_ref().and_then(Glob::slashes) }),
+            Place::Glob => {
+                let directory = glob.as_ref().and_then(Glob::directory_part).map(Box::new);
+                self.globs.push(PathGlob { id, directory });
+            }
         }
         let text_start = self.text.len();
         self.text.extend_from_slice(text);

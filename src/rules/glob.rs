@@ -244,12 +244,32 @@ impl Glob {
         })
     }
 
-    /// How many slashes every match has; `None` when that differs.
-    pub(super) fn slashes(&self) -> Option<usize> {
-        let crosses = |token: &Token| matches!(token, Token::Directories | Token::Everything);
-        let literal = self.head.iter().chain(&self.tail).filter(|&&byte| byte == b'/').count();
-        let tokens = self.tokens.iter().filter(|token| **token == Token::Byte(b'/')).count();
-        (!self.tokens.iter().any(crosses)).then_some(literal + tokens)
+    /// What the pattern asks of the directory of a match, which has a slash at its end unless it is empty; `None` when the
+    /// two cannot be told apart, as in `a/**`, or in `a**/b`, which matches `ab` too.
+    pub(super) fn directory_part(&self) -> Option<Glob> {
+        let is_crossing = |token: &Token| matches!(token, Token::Byte(b'/') | Token::Directories);
+        let part = |tokens: &[Token], tail: &[u8]| {
+            let singles = tokens.iter().filter(|token| !matches!(token, Token::Star | Token::Directories)).count();
+            let (head, classes) = (self.head.clone(), self.classes.clone());
+            let shortest = head.len() + singles + tail.len();
+            Glob { head, tokens: tokens.into(), classes, tail: tail.into(), shortest, case: self.case }
+        };
+        if self.tokens.contains(&Token::Everything) {
+            return None;
+        }
+        if let Some(slash) = self.tail.iter().rposition(|&byte| byte == b'/') {
+            return Some(part(&self.tokens, &self.tail[..=slash]));
+        }
+        let Some(last) = self.tokens.iter().rposition(is_crossing) else {
+            let known = self.head.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+            return Some(Glob::literal(self.head[..known].to_vec(), self.case));
+        };
+        let begins_component = match last.checked_sub(1) {
+            Some(before) => is_crossing(&self.tokens[before]),
+            None => self.head.is_empty() || self.head.ends_with(b"/"),
+        };
+        let is_apart = self.tokens[last] == Token::Byte(b'/') || begins_component;
+        is_apart.then(|| part(&self.tokens[..=last], b""))
     }
 
     /// Whether a match can lie in the directory `dir`, which has a slash at its end unless it is empty.
@@ -519,23 +539,28 @@ mod tests {
     }
 
     #[test]
-    fn where_a_glob_may_match() {
+    fn the_directory_of_a_match() {
         let glob = |line: &str| match compile(&pattern(line.as_bytes()), Case::Insensitive) {
             Compiled::Glob(glob) => glob,
             other => panic!("{line}: {other:?}"),
         };
-        for (line, slashes, dirs, others) in [
-            ("/a*", Some(0), &["", "x/"][..], &[][..]),
-            ("a/b/*.o", Some(2), &["a/b/", "A/B/", "a/b/c/"], &["", "a/", "a/x/", "ab/b/"]),
-            ("a/**", None, &["a/", "a/b/"], &["", "b/"]),
-            ("a**/b", None, &["", "a/", "ax/y/"], &[]),
-            ("*/b?", Some(1), &["", "a/"], &[]),
+        for (line, dirs, others) in [
+            ("/a*", &[""][..], &["x/", "a/"][..]),
+            ("a/b/*.o", &["a/b/", "A/B/"], &["", "a/", "a/x/", "ab/b/", "a/b/c/"]),
+            ("*/b?", &["a/"], &["", "a/b/"]),
+            ("a/**/b?", &["a/", "a/x/", "a/x/y/"], &["", "b/", "ax/"]),
+            ("**/a?/b", &["ab/", "x/ac/"], &["", "a/", "x/"]),
+            ("x*/y/z", &["x/y/", "xx/y/"], &["x/", "y/"]),
+            ("[a-c]/**/*.o", &["a/", "B/x/"], &["", "d/"]),
         ] {
-            let glob = glob(line);
-            assert_eq!(glob.slashes(), slashes, "{line}");
-            assert!(dirs.iter().all(|dir| glob.may_match_in(dir.as_bytes())), "{line}");
-            assert!(!others.iter().any(|dir| glob.may_match_in(dir.as_bytes())), "{line}");
+            let part = glob(line).directory_part().unwrap_or_else(|| panic!("{line} has none"));
+            assert!(dirs.iter().all(|dir| part.matches(dir.as_bytes())), "{line}");
+            assert!(!others.iter().any(|dir| part.matches(dir.as_bytes())), "{line}");
         }
+        for line in ["a/**", "a**/b", "a?**/b"] {
+            assert!(glob(line).directory_part().is_none(), "{line}");
+        }
+        assert!(glob("a/**").may_match_in(b"a/b/") && !glob("a/**").may_match_in(b"b/"));
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 /// Rule files larger than this are not read; git's own limit.
 const RULE_BYTES_MAX: u64 = 100 << 20;
+/// From so many rules in one file on, runs take noticeably longer.
+const RULES_TO_WARN: usize = 10_000;
 
 /// Which rule files count.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +65,10 @@ pub(super) fn rules_of(
             Ok(content) => {
                 let source = Source { kind, display: display.clone(), base: place.path.to_vec() };
                 files.push(RuleFile::parse(source, content, place.case));
+                if files.last().is_some_and(|file| file.len() > RULES_TO_WARN) {
+                    let (path, rules) = (display.escape_ascii(), files.last().map_or(0, RuleFile::len));
+                    tracing::warn!(%path, rules, "so many rules slow down every run: take out what is not needed");
+                }
             }
             Err(error) => failed(name, error.to_string()),
         };
