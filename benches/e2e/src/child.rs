@@ -4,7 +4,7 @@
 
 use crate::walk::Walk;
 use crate::{Failure, machine};
-use leindex_engine::{Engine, Mode, Query};
+use leindex_engine::{Engine, Mode, Query, RulesConfig};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -92,9 +92,29 @@ fn ask(arguments: &[&str]) -> Result<Answer, Failure> {
     Ok(Answer { wall: ended.wall, json: serde_json::from_str(&ended.output)? })
 }
 
+/// Which rule files count.
+#[derive(Clone, Copy)]
+pub(crate) enum Rules {
+    /// As ever: git's within repositories.
+    Default,
+    /// All of them.
+    Everywhere,
+    None,
+}
+
 /// A run of the engine over `tree`.
 pub(crate) fn index(tree: &Path, index_dir: &Path) -> Result<Answer, Failure> {
-    ask(&["index", text(tree)?, text(index_dir)?])
+    index_with(tree, index_dir, Rules::Default)
+}
+
+/// A run of the engine over `tree` with other rules.
+pub(crate) fn index_with(tree: &Path, index_dir: &Path, rules: Rules) -> Result<Answer, Failure> {
+    let rules = match rules {
+        Rules::Default => "default",
+        Rules::Everywhere => "everywhere",
+        Rules::None => "none",
+    };
+    ask(&["index", text(tree)?, text(index_dir)?, rules])
 }
 
 /// A bare walk.
@@ -128,7 +148,7 @@ pub(crate) fn answer(arguments: &[String]) -> Option<Result<Value, Failure>> {
     }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     Some(match arguments[..] {
-        ["index", tree, index_dir] => do_index(Path::new(tree), Path::new(index_dir)),
+        ["index", tree, index_dir, rules] => do_index(Path::new(tree), Path::new(index_dir), rules),
         ["walk", tree, threads, pinned, fetch] => threads.parse().map_err(Failure::from).and_then(|threads| {
             let walk = Walk { threads, pinned: pinned == "yes", fetch: fetch == "yes" };
             walk.run(Path::new(tree))
@@ -138,10 +158,12 @@ pub(crate) fn answer(arguments: &[String]) -> Option<Result<Value, Failure>> {
     })
 }
 
-fn do_index(tree: &Path, index_dir: &Path) -> Result<Value, Failure> {
+fn do_index(tree: &Path, index_dir: &Path, rules: &str) -> Result<Value, Failure> {
     leindex_fallback::raise_open_file_limit()?;
     let started = Instant::now();
-    let engine = Engine::builder().index_dir(index_dir).open(tree)?;
+    let rules =
+        RulesConfig { rule_files: rules != "none", require_git: rules != "everywhere", ..RulesConfig::default() };
+    let engine = Engine::builder().index_dir(index_dir).rules(rules).open(tree)?;
     let report = engine.index().wait()?;
     let seconds = started.elapsed().as_secs_f64();
     let peak_rss = peak_rss_bytes("/proc/self/status");
@@ -159,6 +181,7 @@ fn do_index(tree: &Path, index_dir: &Path) -> Result<Value, Failure> {
         "bytes_read": files.bytes_read, "stat_calls": files.stat_calls, "reads": files.reads,
         "hashes": files.hashes, "misses": files.misses, "generation": report.generation,
         "publications": report.publications, "shards": report.shards as u64,
+        "compiled_rules": report.compiled_rules as u64,
     }))
 }
 

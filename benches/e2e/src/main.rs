@@ -16,6 +16,7 @@
 //! | `queries.rs` | queries drawn from the tree's own content, from a seed |
 //! | `latency.rs` | sections 3 and 4: searches in process and as a process |
 //! | `rg.rs` | section 5: every match against ripgrep's |
+//! | `rules.rs` | section 7: what rules cost |
 //! | `tree.rs` | the generated tree of `--smoke` |
 //! | `report.rs` | tables, checks, verdicts, and the files of a run |
 //!
@@ -34,6 +35,7 @@ mod queries;
 mod report;
 mod rg;
 mod rival;
+mod rules;
 mod tree;
 mod walk;
 
@@ -140,4 +142,5 @@ fn sections(bench: &mut Bench, index_dir: &Path) {
     if bench.options.cold_runs > 0 {
         bench.section("6. Full index from nothing, cold cache", index::cold);
     }
+    bench.section("7. Ignore rules", rules::share);
 }
