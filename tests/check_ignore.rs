@@ -78,7 +78,7 @@ fn repository(place: &Place) -> PathBuf {
     root
 }
 
-const PATHS: [&str; 42] = [
+const PATHS: [&str; 43] = [
     "a.rs",
     "t.log",
     "x.log",
@@ -118,6 +118,7 @@ const PATHS: [&str; 42] = [
     "dir/f",
     "build/../a.rs",
     "a.rs/",
+    "t.log/",
     "sub/deep/",
     ".gitignore",
     "sub/./a.tmp",
@@ -169,6 +170,9 @@ fn what_git_refuses_is_refused_with_its_code() {
         &["/"],
         &["module/file"],
         &["link/x.log"],
+        &["link/"],
+        &["x.log", "../inner/file"],
+        &["--no-index", "module/file"],
         &[""],
     ] {
         same(&root, args, b"");
@@ -186,6 +190,11 @@ fn other_rule_files_count_too() {
     let (code, out) = ours(&["check-ignore", "-v", "a.min.js", "a.o"]);
     assert_eq!((code, out.as_str()), (Some(0), ".leindexignore:1:*.min.js\ta.min.js\n"));
     assert_eq!(ours(&["check-ignore", "a.js"]).0, Some(1));
+    // They leave out what git tracks, too.
+    place.write("a.min.js", "text");
+    assert_eq!(run("git", &place.root(), &["init", "--quiet"], b"").0, Some(0));
+    assert_eq!(run("git", &place.root(), &["add", "a.min.js"], b"").0, Some(0));
+    assert_eq!(ours(&["check-ignore", "a.min.js"]), (Some(0), "a.min.js\n".into()));
     assert_eq!(ours(&["check-ignore", "--no-require-git", "a.o"]), (Some(0), "a.o\n".into()));
 }
 

@@ -224,7 +224,7 @@ impl<'r> Walker<'r> {
 /// The expressions of all rules in one database; `None` where there is no Hyperscan, or nothing for it.
 fn database(rules: &[Rules], case: Case) -> Option<Arc<Database>> {
     let stack = Stack::new(rules.iter().map(|rules| rules.compile(case)).collect());
-    Database::compile(&stack.expressions().collect()).ok().map(Arc::new)
+    Database::compile(&stack.expressions()).ok().map(Arc::new)
 }
 
 /// The directory of a path, with its slash.

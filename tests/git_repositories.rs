@@ -92,6 +92,11 @@ fn split_indexes_and_sha256_are_understood() {
     place.write("split/after.log", "text");
     git(&root, &["add", "--force", "after.log"]);
     assert_eq!(files(&root), listed(&root));
+    // Gone from the index, by a bit in the upper half, and still on the disk.
+    git(&root, &["rm", "--quiet", "--cached", "kept.log"]);
+    let expected = listed(&root);
+    assert!(!expected.contains(&"kept.log".to_owned()));
+    assert_eq!(files(&root), expected);
     let root = place.root().join("sha256");
     std::fs::create_dir(&root).unwrap();
     git(&root, &["init", "--quiet", "--object-format=sha256"]);
@@ -144,4 +149,79 @@ fn submodules_and_nested_repositories_follow_their_own_rules() {
     );
     // The submodule's file `.git` is private data, as a directory of that name is.
     assert_eq!(files(&outer), expected);
+}
+
+/// What git does not take for a repository does not end the rules of the one around it.
+#[test]
+fn what_only_looks_like_a_repository_is_none() {
+    let place = Place::new();
+    let root = repository(&place, "repo");
+    std::fs::create_dir_all(root.join("empty/.git")).unwrap();
+    place.write("repo/junk/.git", "junk");
+    place.write("repo/gone/.git", "gitdir: /nonexistent/x\n");
+    for dir in ["empty", "junk", "gone"] {
+        place.write(format!("repo/{dir}/x.log"), "text");
+        place.write(format!("repo/{dir}/x.rs"), "text");
+    }
+    let expected: Vec<String> = listed(&root).into_iter().filter(|path| !path.ends_with(".git")).collect();
+    assert!(expected.contains(&"junk/x.rs".to_owned()) && !expected.contains(&"junk/x.log".to_owned()), "{expected:?}");
+    assert_eq!(files(&root), expected);
+    assert_eq!(files(&root.join("empty")), ["x.rs"]);
+}
+
+/// Rules of other tools than git leave out what git tracks, and bring nothing back into an excluded directory.
+#[test]
+fn other_rules_hold_for_tracked_files_too() {
+    let place = Place::new();
+    let root = repository(&place, "repo");
+    place.write("repo/.ignore", "kept.log\n!out.rs\n");
+    let expected: Vec<String> = listed(&root).into_iter().filter(|path| path != "kept.log").collect();
+    assert_eq!(files(&root), expected);
+}
+
+/// What is tracked and what is excluded is looked at in every run; `update` is told of by their files in `.git`.
+#[test]
+fn later_runs_follow_the_index_of_git() {
+    let place = Place::new();
+    git(&place.root(), &["init", "--quiet"]);
+    place.write(".gitignore", "*.log\nbuild/\n");
+    for path in ["x.log", "y.log", "build/in.rs", "a.rs"] {
+        place.write(path, "word");
+    }
+    let engine = place.engine();
+    let queries = [leindex_engine::Query::text("word")];
+    support::run(&engine);
+    for (step, args) in
+        [&["add", "--force", "x.log"][..], &["add", "--force", "build/in.rs"], &["rm", "--cached", "--quiet", "x.log"]]
+            .into_iter()
+            .enumerate()
+    {
+        git(&place.root(), args);
+        if step == 1 {
+            engine.update(&[".git/index"]).wait().unwrap();
+        } else {
+            support::run(&engine);
+        }
+        support::assert_as_fresh(&engine, &queries, &format!("after git {args:?}"));
+    }
+    place.write(".git/info/exclude", "a.rs\n");
+    engine.update(&[place.root().join(".git/info/exclude")]).wait().unwrap();
+    support::assert_as_fresh(&engine, &queries, "after a new exclude file");
+}
+
+/// git's global file holds in every repository, also of a root that is in none, and is anchored there.
+#[test]
+fn global_rules_hold_in_repositories_within_the_root() {
+    let place = Place::new();
+    repository(&place, "repo");
+    place.write("global", "*.swp\n/top\n");
+    for path in ["repo/a.swp", "repo/top", "repo/sub/top", "b.swp", "top"] {
+        place.write(path, "text");
+    }
+    let rules = leindex_engine::RulesConfig { global_file: Some(place.root().join("global")), ..Default::default() };
+    let engine = place.engine_with(|builder| builder.rules(rules));
+    let paths: Vec<String> =
+        engine.files().unwrap().paths.into_iter().map(|path| String::from_utf8(path).unwrap()).collect();
+    let has = |path: &str| paths.iter().any(|each| each == path);
+    assert!(!has("repo/a.swp") && !has("repo/top") && has("repo/sub/top") && has("b.swp") && has("top"), "{paths:?}");
 }

@@ -1,4 +1,8 @@
 //! `check-ignore`: verdicts in the form and with the exit codes of `git check-ignore`, from all rules that count here.
+//!
+//! What is not as with git: paths are paths and never pathspecs with wildcards or magic (`:/`); `core.quotePath` is taken to
+//! be on; the path of an exclude file is shown as `.git/info/exclude` wherever that lies; and within the work tree of a
+//! nested repository the rules are those of that repository, as they are for an index.
 
 use super::args::{CheckIgnoreArgs, CommonArgs};
 use super::exit::{Exit, Failure};
@@ -36,13 +40,17 @@ pub(crate) fn run(args: CheckIgnoreArgs, common: &CommonArgs) -> Result<Exit, Fa
         for line in io::stdin().lock().split(end) {
             let line = line.map_err(|error| Failure::Git(format!("stdin: {error}")))?;
             let path = if args.null { line } else { unquoted(line)? };
-            asked.answer(&path, &mut out)?;
+            let relative = asked.relative(&path)?;
+            asked.answer(&path, &relative, &mut out)?;
             // Whoever asks line by line waits for the answer.
             out.flush()?;
         }
     } else {
-        for path in &args.paths {
-            asked.answer(path.as_bytes(), &mut out)?;
+        // As with git nothing is printed when one of them is wrong.
+        let paths = args.paths.iter().map(|path| path.as_bytes());
+        let relative: Vec<_> = paths.clone().map(|path| asked.relative(path)).collect::<Result<_, _>>()?;
+        for (path, relative) in paths.zip(&relative) {
+            asked.answer(path, relative, &mut out)?;
         }
         out.flush()?;
     }
@@ -88,11 +96,10 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn answer(&mut self, path: &[u8], out: &mut impl Write) -> Result<(), Failure> {
-        let relative = self.relative(path)?;
-        let is_dir = self.root.join(as_path(&relative)).symlink_metadata().is_ok_and(|meta| meta.is_dir());
-        let skipped = !self.args.no_index && !relative.is_empty() && self.verdicts.is_tracked(&relative);
-        let rule = if skipped { None } else { self.verdicts.rule(&relative, is_dir) };
+    fn answer(&mut self, path: &[u8], relative: &[u8], out: &mut impl Write) -> Result<(), Failure> {
+        let is_dir = self.root.join(as_path(relative)).symlink_metadata().is_ok_and(|meta| meta.is_dir());
+        let tracked = !self.args.no_index && !relative.is_empty() && self.verdicts.is_tracked(relative);
+        let rule = self.verdicts.rule(relative, is_dir).filter(|rule| !(tracked && rule.is_gits));
         // Only in detail does a rule that lifts another one count.
         let rule = rule.filter(|rule| rule.ignored || self.details);
         self.ignored += u64::from(rule.is_some());
@@ -124,14 +131,16 @@ impl Asked<'_> {
         }
         let relative = clean.strip_prefix(&self.root).map_err(|_| outside())?.to_path_buf();
         let mut above = self.root.clone();
-        for component in relative.parent().into_iter().flat_map(Path::components) {
+        // With a slash at its end it stands for what a link leads to.
+        let checked = if given.ends_with(b"/") { Some(&*relative) } else { relative.parent() };
+        for component in checked.into_iter().flat_map(Path::components) {
             above.push(component);
             if above.is_symlink() {
                 return Err(Failure::Git(format!("pathspec '{shown}' is beyond a symbolic link")));
             }
         }
         let mut bytes = relative.into_os_string().into_vec();
-        if let Some(submodule) = self.verdicts.submodule(&bytes) {
+        if let Some(submodule) = self.verdicts.submodule(&bytes).filter(|_| !self.args.no_index) {
             let submodule = String::from_utf8_lossy(&submodule).into_owned();
             return Err(Failure::Git(format!("Pathspec '{shown}' is in submodule '{submodule}'")));
         }

@@ -4,8 +4,8 @@ use super::config::RulesConfig;
 use super::layout::Layout;
 use crate::error::OpenError;
 use crate::record::{bytes_path, path_bytes};
-use crate::rules::{Case, Database, RuleFile, Source, SourceKind, Stack, default_rules};
-use crate::shard::{Repository, RuleOptions, exclude_rules, rule_file_names};
+use crate::rules::{Case, Database, RULE_FILE_BYTES_MAX, RuleFile, Source, SourceKind, Stack, default_rules};
+use crate::shard::{GlobalRules, Repository, RuleOptions, exclude_rules, is_repository, read_file, rule_file_names};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ pub(super) struct BaseRules {
     /// The git repository that the root lies in.
     pub(super) repository: Option<Arc<Repository>>,
     pub(super) options: RuleOptions,
+    /// git's global rules, for repositories within the tree.
+    pub(super) global: Option<GlobalRules>,
 }
 
 /// Reads the rules for the tree of `layout`.
@@ -33,11 +35,13 @@ pub(super) fn load(
         None => Vec::new(),
     };
     let mut files = vec![default_rules(None)];
+    let global = config.global_file.as_ref().filter(|_| config.rule_files).and_then(|path| {
+        let content = read_file(path, RULE_FILE_BYTES_MAX as u64)?;
+        Some(GlobalRules { display: path_bytes(path), content })
+    });
     if config.rule_files {
-        if let Some(path) = &config.global_file
-            && (repository.is_some() || !config.require_git)
-        {
-            files.extend(read_rules(path, SourceKind::Global, &path_bytes(path), b"", case));
+        if let Some(global) = global.as_ref().filter(|_| repository.is_some() || !config.require_git) {
+            files.push(global.rules(b"", case));
         }
         if let Some(repository) = &repository {
             files.extend(exclude_rules(&Repository::open(repository, Vec::new()), case));
@@ -60,12 +64,14 @@ pub(super) fn load(
     let repository = repository.map(|root| Arc::new(Repository::open(&root, Vec::new())));
     let options =
         RuleOptions { files: config.rule_files, git_everywhere: !config.require_git, hidden: config.hidden, case };
-    Ok(BaseRules { stack: Stack::with_database(files, database), prefix, repository, options })
+    Ok(BaseRules { stack: Stack::with_database(files, database), prefix, repository, options, global })
 }
 
-/// The innermost repository that holds `root`, or is it.
+/// The innermost repository that holds `root`, or is it: one of git's if there is one, otherwise whatever has an entry
+/// `.git`, as ripgrep takes it.
 fn find_repository(root: &Path) -> Option<PathBuf> {
-    root.ancestors().find(|dir| dir.join(".git").exists()).map(Path::to_path_buf)
+    let real = root.ancestors().find(|dir| is_repository(dir));
+    real.or_else(|| root.ancestors().find(|dir| dir.join(".git").exists())).map(Path::to_path_buf)
 }
 
 fn prefix_of(root: &Path, repository: &Path) -> Vec<u8> {
@@ -95,8 +101,7 @@ fn parents(repository: &Path, prefix: &[u8], case: Case) -> Vec<RuleFile> {
 }
 
 pub(super) fn read_rules(path: &Path, kind: SourceKind, display: &[u8], base: &[u8], case: Case) -> Option<RuleFile> {
-    // Anything but a regular file could keep the run waiting for ever.
-    let content = path.metadata().ok().filter(std::fs::Metadata::is_file).and_then(|_| std::fs::read(path).ok())?;
+    let content = read_file(path, RULE_FILE_BYTES_MAX as u64)?;
     let source = Source { kind, display: display.to_vec(), base: base.to_vec() };
     Some(RuleFile::parse(source, &content, case))
 }

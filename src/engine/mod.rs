@@ -108,6 +108,11 @@ impl Engine {
                 _ => return None,
             }
         }
+        // What git tracks and excludes concerns all of a work tree.
+        let git = normal.iter().position(|name| name == ".git");
+        if let Some(git) = git {
+            return Some(normal.iter().take(git).collect());
+        }
         let is_rules = normal.file_name().is_some_and(crate::shard::is_rule_file);
         if is_rules {
             normal.pop();

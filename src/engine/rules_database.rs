@@ -1,14 +1,20 @@
 //! The compiled rules of a tree: kept in the index, used by the next run, compiled again when rules have changed.
 //!
-//! No run waits for them. They serve where they are there, and whatever they lack is matched without; what a run has found
-//! missing is compiled while its last generation is being published.
+//! No run needs them: they serve where they are there, and whatever they lack is matched without. What a run has found
+//! missing is compiled while its last generation is being published. That takes a tenth of a second for a thousand rules,
+//! which the end of that run waits for, unless it is cancelled.
 
 use crate::commit;
 use crate::rules::{Database, Stack};
 use crate::shard::PoolResult;
 use crate::store::{Store, StoreReader};
-use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+/// How often a run that waits for a compilation looks whether it was cancelled.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What was compiled last, or found impossible to compile.
 #[derive(Clone, Debug, Default)]
@@ -36,21 +42,36 @@ pub(super) fn load(store: &Store) -> Compiled {
 }
 
 /// Compiles the rules that a scan has seen, if `before` lacks some of them. A scan of the `whole` tree has seen all.
-pub(super) fn renew(before: &Compiled, base: &Stack, scanned: &PoolResult, whole: bool) -> Option<Compiled> {
+pub(super) fn renew(
+    before: &Compiled,
+    base: &Stack,
+    scanned: &PoolResult,
+    whole: bool,
+    cancelled: &AtomicBool,
+) -> Option<Compiled> {
     if !scanned.wants_database {
         return None;
     }
-    let mut expressions: BTreeSet<String> = base.expressions().collect();
-    expressions.extend(scanned.rule_files.iter().flat_map(|file| file.expressions().map(|(_, expression)| expression)));
+    let mut expressions = scanned.expressions.clone();
+    expressions.add(base.expressions().texts().into_iter().flatten().cloned());
     if let Some(database) = before.database.as_deref().filter(|_| !whole) {
-        expressions.extend(database.expressions().map(str::to_owned));
+        expressions.add(database.expressions().map(str::to_owned));
     }
-    let fingerprint = fingerprint(&expressions);
+    let fingerprint = expressions.fingerprint();
     if fingerprint == before.fingerprint {
         return None;
     }
-    let span = tracing::debug_span!("compile_rules", expressions = expressions.len());
-    let compiled = span.in_scope(|| Database::compile(&expressions));
+    // A thread of its own, because nothing can stop a compilation: a run that is cancelled leaves it behind.
+    let (sender, compiled) = mpsc::channel();
+    let compile = move || drop(sender.send(Database::compile(&expressions)));
+    std::thread::Builder::new().name("leindex-rules".into()).spawn(compile).ok()?;
+    let compiled = loop {
+        match compiled.recv_timeout(LOOK) {
+            Ok(compiled) => break compiled,
+            Err(RecvTimeoutError::Timeout) if !cancelled.load(Relaxed) => {}
+            Err(_) => return None,
+        }
+    };
     let database = compiled.inspect_err(|error| tracing::debug!(%error, "rules are matched one by one")).ok();
     Some(Compiled { fingerprint, database: database.map(Arc::new) })
 }
@@ -64,14 +85,4 @@ pub(super) fn keep(store: &Store, compiled: &Compiled) {
     if let Err(error) = kept {
         tracing::warn!(error, "the compiled rules are not kept");
     }
-}
-
-fn fingerprint(expressions: &BTreeSet<String>) -> u64 {
-    let mut hasher = crc32fast::Hasher::new();
-    for expression in expressions {
-        hasher.update(expression.as_bytes());
-        hasher.update(b"\0");
-    }
-    // Never 0, which is that of nothing.
-    (expressions.len() as u64 + 1) << 32 | u64::from(hasher.finalize())
 }

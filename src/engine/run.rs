@@ -277,7 +277,7 @@ fn run(engine: &Engine, shared: &Shared, only: Option<Vec<PathBuf>>) -> Result<R
         let scanned = run_pool(input, &shared.scanned);
         // Beside the last publication, which mostly waits for the disk.
         let seen = scanned.as_ref().ok().filter(|_| !shared.cancelled.load(Relaxed));
-        let renewed = seen.and_then(|seen| rules_database::renew(&compiled, &base, seen, whole));
+        let renewed = seen.and_then(|seen| rules_database::renew(&compiled, &base, seen, whole, &shared.cancelled));
         (scanned, commit.join(), renewed)
     });
     let committed = match committed {
@@ -353,6 +353,7 @@ pub(super) fn scan_input(engine: &Engine, selected: &Selected, scan: Scan) -> Re
         rule_prefix: base.prefix,
         repository: base.repository,
         root_path: layout.root.clone(),
+        global: base.global,
         index_dir: layout.index_dir_in_root(),
         file_bytes_max: config.file_bytes_max,
         batch_files: config.batch_files,

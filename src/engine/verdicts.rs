@@ -5,7 +5,7 @@ use super::{Engine, base_rules::read_rules};
 use crate::error::OpenError;
 use crate::record::bytes_path;
 use crate::rules::{Match, SourceKind, Stack};
-use crate::shard::{Repository, exclude_rules, rule_file_names};
+use crate::shard::{Repository, exclude_rules, is_repository, rule_file_names};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -77,19 +77,21 @@ impl Verdicts {
 
     /// Whether git tracks `path`, or anything below it.
     pub fn is_tracked(&mut self, path: &[u8]) -> bool {
-        let path = path.strip_suffix(b"/").unwrap_or(path);
-        let repository = self.directory(split(path).0).repository;
-        repository.is_some_and(|repository| repository.tracks(&[&self.base.prefix[..], path].concat(), true))
+        let (plain, must_be_dir) = path.strip_suffix(b"/").map_or((path, false), |plain| (plain, true));
+        let repository = self.directory(split(plain).0).repository;
+        let path = [&self.base.prefix[..], plain].concat();
+        repository.is_some_and(|git| if must_be_dir { git.tracks_below(&path) } else { git.tracks(&path, true) })
     }
 
     /// The submodule that `path` lies in, if there is one.
     pub fn submodule(&mut self, path: &[u8]) -> Option<Vec<u8>> {
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
         let above: Vec<&[u8]> = ends.map(|end| &path[..end]).collect();
-        above
-            .into_iter()
-            .find(|dir| self.root.join(bytes_path(dir)).join(".git").exists() && self.is_tracked(dir))
-            .map(<[u8]>::to_vec)
+        // A file that git tracks has nothing below it, so what is tracked and has is the root of another repository.
+        let is_entry = |dir: &&[u8], verdicts: &mut Verdicts| {
+            verdicts.is_tracked(dir) && !verdicts.is_tracked(&[dir, &b"/"[..]].concat())
+        };
+        above.into_iter().find(|dir| is_entry(dir, self)).map(<[u8]>::to_vec)
     }
 
     fn ask(&self, rules: &Stack, path: &[u8], is_dir: bool) -> Option<Rule> {
@@ -123,12 +125,18 @@ impl Verdicts {
         let base = [&self.base.prefix[..], path, slash].concat();
         let dir = self.root.join(bytes_path(path));
         let case = self.base.options.case;
-        let begins = dir.join(".git").exists() && repository.as_ref().is_none_or(|outer| outer.base() != base);
+        let begins = match &repository {
+            None => dir.join(".git").exists(),
+            Some(outer) => outer.base() != base && is_repository(&dir),
+        };
         let nested = begins.then(|| Arc::new(Repository::open(&dir, base.clone())));
         let git = repository.is_some() || begins || self.base.options.git_everywhere;
         let mut files = Vec::new();
         if self.base.options.files {
-            files.extend(nested.as_ref().and_then(|nested| exclude_rules(nested, case)));
+            if let Some(nested) = &nested {
+                files.extend(self.base.global.as_ref().map(|global| global.rules(nested.base(), case)));
+                files.extend(exclude_rules(nested, case));
+            }
             for (name, kind) in rule_file_names(git) {
                 let display = [&base[..], name].concat();
                 files.extend(read_rules(&dir.join(bytes_path(name)), kind, &display, &base, case));

@@ -49,7 +49,7 @@ impl<'s> InDir<'s> {
         if self.files.is_empty() {
             return None;
         }
-        let matched = self.database.map(|database| database.scan(name, is_dir, scratch));
+        let matched = self.database.and_then(|database| database.scan(name, is_dir, scratch));
         let mut keys = None;
         self.files.iter().find_map(|FileInDir { file, base_len, literals, globs }| {
             let mut best = match matched {

@@ -29,9 +29,11 @@
 //! * `stack`: precedence between files.
 //! * `tracked`: the names in git's index, which no rule of git's ignores.
 //! * `translate`: rules for names as regular expressions.
+//! * `expressions`: these collected, within bounds.
 //! * `hyperscan`: these in one database, with the feature of that name on x86-64 Linux; otherwise what stands in for it.
 
 mod class;
+mod expressions;
 mod file;
 mod glob;
 #[cfg_attr(not(all(feature = "hyperscan", target_os = "linux", target_arch = "x86_64")), path = "without_hyperscan.rs")]
@@ -44,6 +46,7 @@ mod table;
 mod tracked;
 mod translate;
 
+pub use expressions::Expressions;
 pub use file::{RULE_FILE_BYTES_MAX, RuleFile};
 pub use hyperscan::{Database, DatabaseError, Scratch};
 pub use in_dir::InDir;

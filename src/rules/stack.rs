@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use super::expressions::Expressions;
 use super::file::RuleFile;
 use super::hyperscan::{Database, Scratch};
 use super::in_dir::InDir;
@@ -67,7 +68,8 @@ impl Stack {
 
     /// What stays in force inside of a repository within the tree: git's rules end at its root.
     pub fn at_repository(&self) -> Arc<Stack> {
-        let ends = |file: &&Arc<RuleFile>| !matches!(file.source().kind, SourceKind::Exclude | SourceKind::Gitignore);
+        let gits = [SourceKind::Global, SourceKind::Exclude, SourceKind::Gitignore];
+        let ends = |file: &&Arc<RuleFile>| !gits.contains(&file.source().kind);
         let files: Vec<_> = self.files.iter().filter(ends).cloned().collect();
         Stack::of(Vec::new(), &files, self.database.clone())
     }
@@ -78,8 +80,10 @@ impl Stack {
     }
 
     /// The rules for names of all files as expressions, for [`Database::compile`].
-    pub fn expressions(&self) -> impl Iterator<Item = String> {
-        self.files.iter().flat_map(|file| file.expressions()).map(|(_, expression)| expression)
+    pub fn expressions(&self) -> Expressions {
+        let mut expressions = Expressions::default();
+        self.files.iter().for_each(|file| expressions.add_file(file));
+        expressions
     }
 
     /// The rule that decides about `path`, which is relative to the root and has no slash at either end; `None` when no

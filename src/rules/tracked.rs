@@ -17,17 +17,31 @@ const STAT_BYTES: usize = 40;
 /// Set in the flags when two more bytes of flags follow.
 const EXTENDED: u16 = 0x4000;
 
-/// The names of an index, and the hash of the shared index that it builds on (hexadecimal), if it is split.
-type Parsed = (Vec<Vec<u8>>, Option<String>);
+/// A longer name is nowhere to be found: Linux stops there with paths.
+const NAME_BYTES_MAX: usize = 4096;
+/// All names are at most so many times as long as their index: an entry has sixty bytes beside its name.
+const NAMES_TO_INDEX: usize = 8;
+
+/// The names of an index, and what it builds on if it is split.
+type Parsed = (Vec<Vec<u8>>, Option<Base>);
+
+/// The shared part of a split index.
+struct Base {
+    /// The hash in its name, hexadecimal.
+    hash: String,
+    /// A bit for each of its entries that is gone.
+    deleted: Vec<u64>,
+}
 
 impl Tracked {
     /// Reads an index. `shared` is given the name of a file beside it, when the index is split into two, and returns that
     /// file's bytes. `None` when it is no index that we understand.
     pub fn parse(index: &[u8], shared: impl FnOnce(&str) -> Option<Vec<u8>>) -> Option<Tracked> {
         let (mut names, base) = parse(index)?;
-        if let Some(base) = base {
-            // What the upper half deletes stays: a file that is gone is asked about by nobody.
-            names.extend(parse(&shared(&format!("sharedindex.{base}"))?)?.0);
+        if let Some(Base { hash, deleted }) = base {
+            let (below, _) = parse(&shared(&format!("sharedindex.{hash}"))?)?;
+            let is_deleted = |index: usize| deleted.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 != 0);
+            names.extend(below.into_iter().enumerate().filter(|(index, _)| !is_deleted(*index)).map(|(_, name)| name));
         }
         names.sort_unstable();
         names.dedup();
@@ -92,6 +106,7 @@ fn parse_with(index: &[u8], hash_bytes: usize) -> Option<Parsed> {
     }
     let mut names = Vec::with_capacity((count as usize).min(rest.len() / STAT_BYTES));
     let mut last: Vec<u8> = Vec::new();
+    let mut total = 0;
     for _ in 0..count {
         let before = rest.len();
         take(&mut rest, STAT_BYTES + hash_bytes)?;
@@ -108,6 +123,11 @@ fn parse_with(index: &[u8], hash_bytes: usize) -> Option<Parsed> {
         }
         let end = rest.iter().position(|&byte| byte == 0)?;
         last.extend_from_slice(take(&mut rest, end)?);
+        // Each name may repeat the one before in one byte, so few bytes can stand for very many.
+        total += last.len();
+        if last.len() > NAME_BYTES_MAX || total > index.len().saturating_mul(NAMES_TO_INDEX) {
+            return None;
+        }
         let length = usize::from(flags & 0xfff);
         if length < 0xfff && length != last.len() {
             return None;
@@ -120,10 +140,36 @@ fn parse_with(index: &[u8], hash_bytes: usize) -> Option<Parsed> {
             names.push(last.clone());
         }
     }
-    let base = extension(&rest[..rest.len().checked_sub(hash_bytes)?], *b"link")?;
-    let base = base.and_then(|link| link.get(..hash_bytes)).filter(|hash| hash.iter().any(|&byte| byte != 0));
-    let hexadecimal = |hash: &[u8]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    Some((names, base.map(hexadecimal)))
+    let link = extension(&rest[..rest.len().checked_sub(hash_bytes)?], *b"link")?;
+    let base = match link.and_then(|link| link.split_at_checked(hash_bytes)) {
+        Some((hash, mut bitmaps)) if hash.iter().any(|&byte| byte != 0) => {
+            let hash = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+            let deleted = if bitmaps.is_empty() { Vec::new() } else { take_bitmap(&mut bitmaps)? };
+            Some(Base { hash, deleted })
+        }
+        _ => None,
+    };
+    Some((names, base))
+}
+
+/// A bitmap in git's form of EWAH: words that say how many words of equal bits follow, and how many of any bits.
+fn take_bitmap(bytes: &mut &[u8]) -> Option<Vec<u64>> {
+    let bits = take_u32(bytes)? as usize;
+    let count = take_u32(bytes)? as usize;
+    let mut words = take(bytes, count.checked_mul(8)?)?.chunks_exact(8);
+    take(bytes, 4)?;
+    let mut bitmap = Vec::new();
+    let limit = bits.div_ceil(64);
+    while let Some(marker) = words.next() {
+        let marker = u64::from_be_bytes(marker.try_into().ok()?);
+        let (ones, equal, any) = (marker & 1 != 0, (marker >> 1 & 0xffff_ffff) as usize, (marker >> 33) as usize);
+        let equal = equal.min(limit.checked_sub(bitmap.len())?);
+        bitmap.resize(bitmap.len() + equal, if ones { u64::MAX } else { 0 });
+        for _ in 0..any {
+            bitmap.push(u64::from_be_bytes(words.next()?.try_into().ok()?));
+        }
+    }
+    Some(bitmap)
 }
 
 /// The content of an extension, if there is one of that name; `None` outside when the extensions do not fit.
@@ -198,6 +244,22 @@ mod tests {
         {
             assert_eq!(tracked.has_below(dir), expected, "{}", dir.escape_ascii());
         }
+    }
+
+    /// A name of a million bytes, and entries that repeat it: as much memory as anyone likes, from few bytes.
+    #[test]
+    fn names_do_not_multiply() {
+        let mut bytes = b"DIRC\0\0\0\x04".to_vec();
+        bytes.extend_from_slice(&1001_u32.to_be_bytes());
+        for entry in 0..1001 {
+            bytes.extend([0; STAT_BYTES + 20]);
+            bytes.extend_from_slice(&0xfff_u16.to_be_bytes());
+            bytes.push(0);
+            bytes.extend(vec![b'a'; if entry == 0 { 4000 } else { 0 }]);
+            bytes.push(0);
+        }
+        bytes.extend([0; 20]);
+        assert!(Tracked::parse(&bytes, |_| None).is_none());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Stands in for `hyperscan` where that is not built: there is no database, and nobody can have one.
 
-use std::collections::BTreeSet;
+use super::expressions::Expressions;
 
 /// Compiled expressions: none here.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Database {
     ///
     /// # Errors
     /// Always.
-    pub fn compile(_: &BTreeSet<String>) -> Result<Database, DatabaseError> {
+    pub fn compile(_: &Expressions) -> Result<Database, DatabaseError> {
         Err(DatabaseError(()))
     }
 
@@ -57,7 +57,7 @@ impl Database {
         match *self {}
     }
 
-    pub(super) fn scan<'s>(&self, _: &[u8], _: bool, _: &'s mut Scratch) -> &'s [u32] {
+    pub(super) fn scan<'s>(&self, _: &[u8], _: bool, _: &'s mut Scratch) -> Option<&'s [u32]> {
         match *self {}
     }
 }

@@ -1,11 +1,11 @@
 //! What the workers of a run share: the settings, the store, and what they report.
 
 use super::ingest::Ids;
-use super::rules_in_dir::RuleOptions;
+use super::rules_in_dir::{GlobalRules, RuleOptions};
 use crate::counters::{self, Counters};
 use crate::error::{Skip, StoreError};
 use crate::limits::SKIPS_LISTED;
-use crate::rules::{RuleFile, Stack};
+use crate::rules::{Database, Expressions, Stack};
 use crate::store::Store;
 use leindex_fallback::IoStats;
 use std::path::PathBuf;
@@ -23,6 +23,8 @@ pub(crate) struct ScanContext {
     /// Put before paths when rules are asked: where the root lies in its repository.
     pub(crate) rule_prefix: Vec<u8>,
     pub(crate) root_path: PathBuf,
+    /// git's global rules, for the repositories within the tree.
+    pub(crate) global: Option<GlobalRules>,
     /// The index directory, relative to the root: never entered.
     pub(crate) index_dir: Option<Vec<u8>>,
     pub(crate) file_bytes_max: u64,
@@ -31,8 +33,8 @@ pub(crate) struct ScanContext {
     pub(crate) skips: Mutex<Vec<Skip>>,
     /// The rule that excluded the first entry that was excluded, for the message when nothing is left.
     pub(crate) first_ignored: Mutex<Option<String>>,
-    /// Rule files of the tree, as they were read, and whether a database of them would be worth its while.
-    pub(crate) rule_files: Mutex<Vec<Arc<RuleFile>>>,
+    /// The rules for names of the tree, and whether a database of them would be worth its while.
+    pub(crate) expressions: Mutex<Expressions>,
     pub(crate) wants_database: AtomicBool,
     pub(crate) failure: Mutex<Option<StoreError>>,
     /// What the last thread that panicked said.
@@ -60,10 +62,14 @@ impl ScanContext {
     }
 
     pub(super) fn note_rules(&self, stack: &Stack, base: &[u8]) {
+        if !Database::IS_BUILT || self.listed.is_some() {
+            return;
+        }
         if stack.wants_database() {
             self.wants_database.store(true, Relaxed);
         }
-        self.rule_files.lock().unwrap_or_else(PoisonError::into_inner).extend(stack.files_of(base).cloned());
+        let mut expressions = self.expressions.lock().unwrap_or_else(PoisonError::into_inner);
+        stack.files_of(base).for_each(|file| expressions.add_file(file));
     }
 
     pub(super) fn fail(&self, error: StoreError) {

@@ -9,14 +9,14 @@ use super::outbox::{Outbox, ToCommit};
 use super::placement::{Placement, core_count};
 use super::queue::Queue;
 use super::repository::Repository;
-use super::rules_in_dir::RuleOptions;
+use super::rules_in_dir::{GlobalRules, RuleOptions};
 use super::scan::{DirAt, DirJob, Job, Scanner};
 use super::worker::{run_reader, run_shard};
 use crate::counters::{Counters, Counts};
 use crate::error::{Skip, StoreError};
 use crate::limits::READERS_PER_CORE;
 use crate::record::ROOT;
-use crate::rules::{RuleFile, Stack};
+use crate::rules::{Expressions, Stack};
 use crate::store::Store;
 use crate::text::index::SegmentFactory;
 use crossbeam_channel::Sender;
@@ -61,6 +61,7 @@ pub(crate) struct ScanInput {
     pub(crate) repository: Option<Arc<Repository>>,
     /// Path of the root.
     pub(crate) root_path: PathBuf,
+    pub(crate) global: Option<GlobalRules>,
     pub(crate) index_dir: Option<Vec<u8>>,
     pub(crate) file_bytes_max: u64,
     pub(crate) batch_files: usize,
@@ -114,8 +115,8 @@ pub(crate) struct PoolResult {
     pub(crate) listed: Vec<Vec<u8>>,
     /// What the workers' I/O took.
     pub(crate) io: IoStats,
-    /// The rule files of the tree that have rules, and whether a database of them is wanted.
-    pub(crate) rule_files: Vec<Arc<RuleFile>>,
+    /// The rules for names of the tree, and whether a database of them is wanted.
+    pub(crate) expressions: Expressions,
     pub(crate) wants_database: bool,
     /// How long the scan took, without the segments that were written after it.
     pub(crate) scan: Duration,
@@ -139,12 +140,13 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
         rule_options: input.rule_options,
         rule_prefix: input.rule_prefix,
         root_path: input.root_path,
+        global: input.global,
         index_dir: input.index_dir,
         file_bytes_max: input.file_bytes_max,
         batch_files: input.batch_files,
         cancelled: input.cancelled,
         skips: Mutex::default(),
-        rule_files: Mutex::default(),
+        expressions: Mutex::default(),
         wants_database: AtomicBool::new(input.rules.wants_database()),
         first_ignored: Mutex::default(),
         failure: Mutex::default(),
@@ -184,7 +186,7 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
             .listed
             .map(|listed| listed.into_inner().unwrap_or_else(PoisonError::into_inner))
             .unwrap_or_default(),
-        rule_files: context.rule_files.into_inner().unwrap_or_else(PoisonError::into_inner),
+        expressions: context.expressions.into_inner().unwrap_or_else(PoisonError::into_inner),
         wants_database: context.wants_database.into_inner(),
         io: context.io.into_inner().unwrap_or_else(PoisonError::into_inner),
         scan,

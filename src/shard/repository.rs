@@ -1,9 +1,15 @@
 //! A git repository as far as ignore rules go: where its data is, its own exclude file, and what it tracks.
 
-use crate::rules::Tracked;
+use crate::rules::{RULE_FILE_BYTES_MAX, Tracked};
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+
+/// A larger index is not read: some ten million files.
+const INDEX_BYTES_MAX: u64 = 1 << 30;
+/// Files that hold a path.
+const LINK_BYTES_MAX: u64 = 64 << 10;
 
 /// One repository. What it tracks is read when it is first asked about.
 #[derive(Debug)]
@@ -28,7 +34,7 @@ impl Repository {
     /// The content of `info/exclude`.
     pub(crate) fn exclude(&self) -> Option<Vec<u8>> {
         let (_, common) = self.directories.as_ref()?;
-        read_file(&common.join("info/exclude"))
+        read_file(&common.join("info/exclude"), RULE_FILE_BYTES_MAX as u64)
     }
 
     /// Whether git tracks `path`, or for a directory anything below it. The path is one of rules.
@@ -38,10 +44,17 @@ impl Repository {
         tracked.is_some_and(|tracked| tracked.has(path) || is_dir && tracked.has_below(path))
     }
 
+    /// Whether git tracks anything below the directory `path`.
+    pub(crate) fn tracks_below(&self, path: &[u8]) -> bool {
+        let Some(path) = path.strip_prefix(&self.base[..]) else { return false };
+        let tracked = self.tracked.get_or_init(|| self.read_index()).as_ref();
+        tracked.is_some_and(|tracked| tracked.has_below(path))
+    }
+
     fn read_index(&self) -> Option<Tracked> {
         let (dir, _) = self.directories.as_ref()?;
-        let index = read_file(&dir.join("index"))?;
-        let tracked = Tracked::parse(&index, |shared| read_file(&dir.join(shared)));
+        let index = read_file(&dir.join("index"), INDEX_BYTES_MAX)?;
+        let tracked = Tracked::parse(&index, |shared| read_file(&dir.join(shared), INDEX_BYTES_MAX));
         if tracked.is_none() {
             tracing::warn!(dir = %dir.display(), "git's index is not understood: tracked files are ignored as the rules say");
         }
@@ -56,9 +69,9 @@ pub fn git_directories(root: &Path) -> Option<(PathBuf, PathBuf)> {
     if dot_git.is_dir() {
         return Some((dot_git.clone(), dot_git));
     }
-    let text = read_file(&dot_git)?;
+    let text = read_file(&dot_git, LINK_BYTES_MAX)?;
     let dir = root.join(path_of(text.strip_prefix(b"gitdir:")?)?);
-    let common = match read_file(&dir.join("commondir")) {
+    let common = match read_file(&dir.join("commondir"), LINK_BYTES_MAX) {
         Some(text) => dir.join(path_of(&text)?),
         None => dir.clone(),
     };
@@ -71,7 +84,16 @@ fn path_of(text: &[u8]) -> Option<PathBuf> {
     (!text.is_empty()).then(|| crate::record::bytes_path(text))
 }
 
-/// The content of a regular file; anything else could keep us waiting for ever.
-fn read_file(path: &Path) -> Option<Vec<u8>> {
-    path.metadata().ok().filter(fs::Metadata::is_file).and_then(|_| fs::read(path).ok())
+/// Whether git would take `root` for that of a repository.
+pub(crate) fn is_repository(root: &Path) -> bool {
+    git_directories(root).is_some_and(|(dir, _)| dir.join("HEAD").symlink_metadata().is_ok())
+}
+
+/// The content of a regular file of at most `bytes_max`; anything else could keep us waiting for ever, or fill the memory.
+pub(crate) fn read_file(path: &Path, bytes_max: u64) -> Option<Vec<u8>> {
+    let is_fit = |meta: &fs::Metadata| meta.is_file() && meta.len() <= bytes_max;
+    path.metadata().ok().filter(is_fit)?;
+    let mut content = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_end(&mut content)).ok()?;
+    (read as u64 <= bytes_max).then_some(content)
 }

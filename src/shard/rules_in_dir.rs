@@ -54,8 +54,11 @@ pub(super) fn rules_of(
     place: &RulePlace<'_>,
     failed: &mut dyn FnMut(&[u8], String),
 ) -> Arc<Stack> {
-    let mut files: Vec<RuleFile> =
-        place.nested.and_then(|nested| exclude_rules(nested, place.case)).into_iter().collect();
+    let mut files = Vec::new();
+    if let Some(nested) = place.nested {
+        files.extend(place.global.map(|global| global.rules(nested.base(), place.case)));
+        files.extend(exclude_rules(nested, place.case));
+    }
     for (name, kind) in rule_file_names(place.git) {
         let found = (0..listing.len()).find(|&i| listing.name(i) == name && listing.kind(i) == Kind::File);
         let Some(index) = found else { continue };
@@ -81,6 +84,22 @@ pub(super) fn rules_of(
     }
 }
 
+/// The file of git's `core.excludesFile`, which holds in every repository.
+#[derive(Clone, Debug)]
+pub(crate) struct GlobalRules {
+    /// Its path.
+    pub(crate) display: Vec<u8>,
+    pub(crate) content: Vec<u8>,
+}
+
+impl GlobalRules {
+    /// Its rules in the repository whose root lies at `base`.
+    pub(crate) fn rules(&self, base: &[u8], case: Case) -> RuleFile {
+        let source = Source { kind: SourceKind::Global, display: self.display.clone(), base: base.to_vec() };
+        RuleFile::parse(source, &self.content, case)
+    }
+}
+
 /// The rules of a repository's own exclude file.
 pub(crate) fn exclude_rules(repository: &Repository, case: Case) -> Option<RuleFile> {
     let display = [repository.base(), b".git/info/exclude"].concat();
@@ -94,6 +113,7 @@ pub(super) struct RulePlace<'a> {
     pub(super) path: &'a [u8],
     pub(super) git: bool,
     pub(super) case: Case,
-    /// The repository that begins here, within the tree.
+    /// The repository that begins here, within the tree, and the global rules that hold in it.
     pub(super) nested: Option<&'a Repository>,
+    pub(super) global: Option<&'a GlobalRules>,
 }

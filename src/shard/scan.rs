@@ -5,7 +5,7 @@ use super::ingest::{FileInfo, Found};
 use super::outbox::Outbox;
 use super::published::{Fate, Published, is_unchanged};
 use super::queue::Queue;
-use super::repository::Repository;
+use super::repository::{Repository, is_repository};
 use super::rules_in_dir::{RulePlace, is_private_data, rules_of};
 use crate::counters::{self, Counters};
 use crate::error::{Skip, StoreError};
@@ -307,6 +307,10 @@ impl<'r> Scanner<'r> {
             return None;
         }
         let root = self.context.root_path.join(bytes_path(&job.path));
+        // Outside of repositories anything of that name is taken for one, as ripgrep does; within one only what git takes.
+        if job.repository.is_some() && !is_repository(&root) {
+            return None;
+        }
         Some(Arc::new(Repository::open(&root, base)))
     }
 
@@ -328,7 +332,7 @@ impl<'r> Scanner<'r> {
         // Fetching a rule file uses the same queue as files of content do; those come first.
         self.finish(sink);
         let path = [&self.context.rule_prefix[..], &job.path].concat();
-        let place = RulePlace { path: &path, git, case: options.case, nested };
+        let place = RulePlace { path: &path, git, case: options.case, nested, global: self.context.global.as_ref() };
         // The file is skipped and counted when its own turn comes, for the same reason.
         let mut failed = |name: &[u8], reason: String| {
             tracing::warn!(path = %[&job.path[..], name].concat().escape_ascii(), reason, "rules not read");
@@ -356,10 +360,12 @@ impl<'r> Scanner<'r> {
         let verdict = place.rules.verdict(&self.path, is_dir, &mut self.scratch);
         let by_command_line = verdict.is_some_and(|found| found.source.kind == SourceKind::CommandLine);
         let data = (is_dir || name == b".git") && is_private_data(name) && !by_command_line;
-        // Rules of git's do not ignore what it tracks.
+        // Rules of git's do not ignore what it tracks; other rules do.
+        let by_rule = verdict.is_some_and(|found| found.ignored);
         let is_gits = verdict.is_none_or(|found| found.source.kind <= SourceKind::Gitignore);
-        let ignored = verdict.is_some_and(|found| found.ignored) || is_gits && place.only_tracked;
-        let tracked = ignored && is_gits && place.repository.is_some_and(|git| git.tracks(&self.path, is_dir));
+        let ignored = by_rule || place.only_tracked && !by_command_line;
+        let may_be_lifted = !hidden && !data && ignored && (is_gits || !by_rule);
+        let tracked = may_be_lifted && place.repository.is_some_and(|git| git.tracks(&self.path, is_dir));
         if hidden || data || ignored && !tracked {
             counters::add(if is_dir { &self.counters.ignored_dirs } else { &self.counters.ignored }, 1);
             if let (Some(found), false) = (verdict, hidden || data) {

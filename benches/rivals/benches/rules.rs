@@ -65,7 +65,7 @@ fn rules(c: &mut Criterion) {
         };
         let portable = Stack::new(vec![file()]);
         let begun = std::time::Instant::now();
-        let database = Database::compile(&portable.expressions().collect()).expect("Hyperscan compiles the rules");
+        let database = Database::compile(&portable.expressions()).expect("Hyperscan compiles the rules");
         let compiled_in = begun.elapsed();
         let stored = database.to_bytes().expect("memory");
         let begun = std::time::Instant::now();
