@@ -10,6 +10,9 @@
 //! back ends are compared over all paths; the others understand some rules differently, so only their counts are printed.
 //! Without a tree a small made-up one is used, so that the bench does not rot: its figures mean nothing.
 
+// A bench says what it measured beside its times.
+#![allow(clippy::print_stderr)]
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use globset::{GlobBuilder, GlobSetBuilder};
 use ignore::gitignore::GitignoreBuilder;

@@ -67,6 +67,10 @@ pub(super) fn main() -> ExitCode {
             }
         };
     }
+    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        println!("{}", options::USAGE);
+        return ExitCode::SUCCESS;
+    }
     let options = match Options::parse(&arguments) {
         Ok(options) => options,
         Err(message) => {
