@@ -45,6 +45,7 @@ fn repository(place: &Place) -> PathBuf {
     };
     let write = |path: &str, text: &str| place.write(format!("repo/{path}"), text);
     write(".gitignore", "*.log\nbuild/\n!keep.log\n/only\n\"quoted\"\n*.\\\n#comment\nodd*\n");
+    write("star/.gitignore", "*\n");
     write("sub/.gitignore", "!x.log\n*.tmp\n/deep/*\n!/deep/kept\n");
     for path in [
         "a.rs",
@@ -78,7 +79,7 @@ fn repository(place: &Place) -> PathBuf {
     root
 }
 
-const PATHS: [&str; 43] = [
+const PATHS: [&str; 46] = [
     "a.rs",
     "t.log",
     "x.log",
@@ -119,6 +120,9 @@ const PATHS: [&str; 43] = [
     "build/../a.rs",
     "a.rs/",
     "t.log/",
+    "star",
+    "star/",
+    "star/x",
     "sub/deep/",
     ".gitignore",
     "sub/./a.tmp",
