@@ -30,7 +30,8 @@ tidy:
 
 # the suites that run small by default, at full size
 soak:
-    LEINDEX_DIFF_CASES=1000000 cargo test --release --test differential_git
+    LEINDEX_DIFF_CASES=1000000 cargo test --release --all-features --test differential_git
+    PROPTEST_CASES=200000 cargo test --release --all-features --test hostile_rules
     PROPTEST_CASES=200000 cargo test --release --test plan_soundness
     LEINDEX_KILLS=1000 cargo test --release --test kill
 
