@@ -64,4 +64,4 @@ pub use io::BackendChoice;
 pub use leindex_fallback::IoStats;
 pub use query::{Hit, Mode, Query, SearchResult};
 pub use shard::placement::Placement;
-pub use shard::{git_directories, is_private_data};
+pub use shard::{find_repository, git_directories, is_private_data};

@@ -8,7 +8,7 @@ use super::args::{CheckIgnoreArgs, CommonArgs};
 use super::exit::{Exit, Failure};
 use super::options::Options;
 use super::{log, output, root};
-use leindex_engine::{Engine, Rule, Verdicts};
+use leindex_engine::{Engine, Rule, Verdicts, find_repository};
 use std::io::{self, BufRead, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
@@ -20,7 +20,7 @@ pub(crate) fn run(args: CheckIgnoreArgs, common: &CommonArgs) -> Result<Exit, Fa
     let common = &CommonArgs { verbose: common.verbose.saturating_sub(1), ..common.clone() };
     check(&args, details)?;
     let here = std::env::current_dir().map_err(|error| Failure::Git(format!("the working directory: {error}")))?;
-    let root = work_tree(&here);
+    let root = find_repository(&here).unwrap_or(&here).to_path_buf();
     let options = Options::from_args(common).with_rules(&args.rules);
     let tree = root::at(Some(root), options).map_err(as_git)?;
     let ui = output::Ui::new(&tree.options);
@@ -79,11 +79,6 @@ fn check(args: &CheckIgnoreArgs, details: bool) -> Result<(), Failure> {
 
 fn as_git(failure: Failure) -> Failure {
     Failure::Git(failure.into_exit().1.unwrap_or_default())
-}
-
-/// The root of the repository that `here` lies in; otherwise `here`.
-fn work_tree(here: &Path) -> PathBuf {
-    here.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(here).to_path_buf()
 }
 
 struct Asked<'a> {

@@ -45,8 +45,7 @@ fn read_from(root: &Path, home: Option<&Path>, xdg: Option<PathBuf>) -> GitConfi
 /// The config of the repository that holds `root`, which all its work trees share.
 fn repository_config(root: &Path) -> Option<PathBuf> {
     let root = root.canonicalize().ok()?;
-    let repository = root.ancestors().find(|dir| dir.join(".git").exists())?;
-    let (_, common) = leindex_engine::git_directories(repository)?;
+    let (_, common) = leindex_engine::git_directories(leindex_engine::find_repository(&root)?)?;
     Some(common.join("config"))
 }
 

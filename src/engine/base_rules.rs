@@ -5,8 +5,10 @@ use super::layout::Layout;
 use crate::error::OpenError;
 use crate::record::{bytes_path, path_bytes};
 use crate::rules::{Case, Database, RULE_FILE_BYTES_MAX, RuleFile, Source, SourceKind, Stack, default_rules};
-use crate::shard::{GlobalRules, Repository, RuleOptions, exclude_rules, is_repository, read_file, rule_file_names};
-use std::path::{Path, PathBuf};
+use crate::shard::{
+    GlobalRules, Repository, RuleOptions, find_repository, read_file, repository_rules, rule_file_names,
+};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What the walk starts with.
@@ -29,23 +31,21 @@ pub(super) fn load(
     database: Option<Arc<Database>>,
 ) -> Result<BaseRules, OpenError> {
     let case = if config.case_sensitive { Case::Sensitive } else { Case::Insensitive };
-    let repository = find_repository(&layout.root);
-    let prefix = match &repository {
-        Some(repository) => prefix_of(&layout.root, repository),
-        None => Vec::new(),
-    };
+    let repository_root = find_repository(&layout.root);
+    let prefix = repository_root.map(|repository| prefix_of(&layout.root, repository)).unwrap_or_default();
+    let repository = repository_root.map(|root| Arc::new(Repository::open(root, Vec::new())));
     let mut files = vec![default_rules(None)];
     let global = config.global_file.as_ref().filter(|_| config.rule_files).and_then(|path| {
         let content = read_file(path, RULE_FILE_BYTES_MAX as u64)?;
         Some(GlobalRules { display: path_bytes(path), content })
     });
     if config.rule_files {
-        if let Some(global) = global.as_ref().filter(|_| repository.is_some() || !config.require_git) {
-            files.push(global.rules(b"", case));
-        }
-        if let Some(repository) = &repository {
-            files.extend(exclude_rules(&Repository::open(repository, Vec::new()), case));
-            files.extend(parents(repository, &prefix, case));
+        match (&repository, repository_root) {
+            (Some(repository), Some(root)) => {
+                files.extend(repository_rules(repository, global.as_ref(), case));
+                files.extend(parents(root, &prefix, case));
+            }
+            _ => files.extend(global.as_ref().filter(|_| !config.require_git).map(|global| global.rules(b"", case))),
         }
     }
     for path in &config.extra_files {
@@ -61,17 +61,9 @@ pub(super) fn load(
         let source = Source { kind: SourceKind::CommandLine, display: b"command line".to_vec(), base: prefix.clone() };
         files.push(RuleFile::from_patterns(source, config.patterns.iter().map(String::as_bytes), case));
     }
-    let repository = repository.map(|root| Arc::new(Repository::open(&root, Vec::new())));
     let options =
         RuleOptions { files: config.rule_files, git_everywhere: !config.require_git, hidden: config.hidden, case };
     Ok(BaseRules { stack: Stack::with_database(files, database), prefix, repository, options, global })
-}
-
-/// The innermost repository that holds `root`, or is it: one of git's if there is one, otherwise whatever has an entry
-/// `.git`, as ripgrep takes it.
-fn find_repository(root: &Path) -> Option<PathBuf> {
-    let real = root.ancestors().find(|dir| is_repository(dir));
-    real.or_else(|| root.ancestors().find(|dir| dir.join(".git").exists())).map(Path::to_path_buf)
 }
 
 fn prefix_of(root: &Path, repository: &Path) -> Vec<u8> {

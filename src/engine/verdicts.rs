@@ -1,11 +1,11 @@
 //! Which rule decides about single paths, without a walk: what `git check-ignore` answers.
 
-use super::base_rules::{self, BaseRules};
-use super::{Engine, base_rules::read_rules};
+use super::Engine;
+use super::base_rules::{self, BaseRules, read_rules};
 use crate::error::OpenError;
 use crate::record::bytes_path;
 use crate::rules::{Match, SourceKind, Stack};
-use crate::shard::{Repository, exclude_rules, is_repository, rule_file_names};
+use crate::shard::{Repository, repository_rules, rule_file_names};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,8 +65,7 @@ impl Verdicts {
     /// The rule that decides about `path`, relative to the root and without `.` and `..`; `None` when no rule does. A slash
     /// at its end makes it a directory. Built-in rules are not among the answers.
     pub fn rule(&mut self, path: &[u8], is_dir: bool) -> Option<Rule> {
-        let (dir, _) = split(path);
-        let Directory { rules, .. } = self.directory(dir);
+        let Directory { rules, .. } = self.directory(parent(path));
         match rules {
             Err(rule) => Some(rule),
             // The root itself. What has a slash at its end is looked at by git once more, with an empty name.
@@ -78,7 +77,7 @@ impl Verdicts {
     /// Whether git tracks `path`, or anything below it.
     pub fn is_tracked(&mut self, path: &[u8]) -> bool {
         let (plain, must_be_dir) = path.strip_suffix(b"/").map_or((path, false), |plain| (plain, true));
-        let repository = self.directory(split(plain).0).repository;
+        let repository = self.directory(parent(plain)).repository;
         let path = [&self.base.prefix[..], plain].concat();
         repository.is_some_and(|git| if must_be_dir { git.tracks_below(&path) } else { git.tracks(&path, true) })
     }
@@ -106,7 +105,7 @@ impl Verdicts {
         let found = if path.is_empty() {
             self.enter(path, &Arc::clone(&self.base.stack), self.base.repository.clone())
         } else {
-            let above = self.directory(split(path).0);
+            let above = self.directory(parent(path));
             match above.rules.clone() {
                 Err(_) => above,
                 Ok(rules) => match self.ask(&rules, path, true) {
@@ -125,32 +124,25 @@ impl Verdicts {
         let base = [&self.base.prefix[..], path, slash].concat();
         let dir = self.root.join(bytes_path(path));
         let case = self.base.options.case;
-        let begins = match &repository {
-            None => dir.join(".git").exists(),
-            Some(outer) => outer.base() != base && is_repository(&dir),
-        };
-        let nested = begins.then(|| Arc::new(Repository::open(&dir, base.clone())));
-        let git = repository.is_some() || begins || self.base.options.git_everywhere;
+        let has_git = dir.join(".git").exists();
+        let nested =
+            has_git.then(|| Repository::begins(&dir, base.clone(), repository.as_deref())).flatten().map(Arc::new);
+        let git = repository.is_some() || nested.is_some() || self.base.options.git_everywhere;
         let mut files = Vec::new();
         if self.base.options.files {
-            if let Some(nested) = &nested {
-                files.extend(self.base.global.as_ref().map(|global| global.rules(nested.base(), case)));
-                files.extend(exclude_rules(nested, case));
-            }
+            let global = self.base.global.as_ref();
+            files.extend(nested.iter().flat_map(|nested| repository_rules(nested, global, case)));
             for (name, kind) in rule_file_names(git) {
                 let display = [&base[..], name].concat();
                 files.extend(read_rules(&dir.join(bytes_path(name)), kind, &display, &base, case));
             }
         }
-        let outer = if begins { outer.at_repository() } else { Arc::clone(outer) };
+        let outer = if nested.is_some() { outer.at_repository() } else { Arc::clone(outer) };
         Directory { rules: Ok(outer.child(files)), repository: nested.or(repository) }
     }
 }
 
-/// Directory and name of a path.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&byte| byte == b'/') {
-        Some(slash) => (&path[..slash], &path[slash + 1..]),
-        None => (b"", path),
-    }
+/// The directory of a path; of one that ends in a slash, the path without it.
+fn parent(path: &[u8]) -> &[u8] {
+    &path[..path.iter().rposition(|&byte| byte == b'/').unwrap_or(0)]
 }

@@ -26,6 +26,13 @@ impl Repository {
         Repository { base, directories: git_directories(root), tracked: OnceLock::new() }
     }
 
+    /// The repository that begins in a directory with an entry `.git`, within `outer` if that is one. Outside of
+    /// repositories anything of that name is taken for one, as ripgrep does; within one only what git takes.
+    pub(crate) fn begins(root: &Path, base: Vec<u8>, outer: Option<&Repository>) -> Option<Repository> {
+        let begins = outer.is_none_or(|outer| outer.base != base && is_repository(root));
+        begins.then(|| Repository::open(root, base))
+    }
+
     /// Where its root lies, as paths are given to rules.
     pub(crate) fn base(&self) -> &[u8] {
         &self.base
@@ -39,16 +46,18 @@ impl Repository {
 
     /// Whether git tracks `path`, or for a directory anything below it. The path is one of rules.
     pub(crate) fn tracks(&self, path: &[u8], is_dir: bool) -> bool {
-        let Some(path) = path.strip_prefix(&self.base[..]) else { return false };
-        let tracked = self.tracked.get_or_init(|| self.read_index()).as_ref();
-        tracked.is_some_and(|tracked| tracked.has(path) || is_dir && tracked.has_below(path))
+        self.tracked(path).is_some_and(|(tracked, path)| tracked.has(path) || is_dir && tracked.has_below(path))
     }
 
     /// Whether git tracks anything below the directory `path`.
     pub(crate) fn tracks_below(&self, path: &[u8]) -> bool {
-        let Some(path) = path.strip_prefix(&self.base[..]) else { return false };
-        let tracked = self.tracked.get_or_init(|| self.read_index()).as_ref();
-        tracked.is_some_and(|tracked| tracked.has_below(path))
+        self.tracked(path).is_some_and(|(tracked, path)| tracked.has_below(path))
+    }
+
+    /// What is tracked, and a path of rules as it is known there.
+    fn tracked<'p>(&self, path: &'p [u8]) -> Option<(&Tracked, &'p [u8])> {
+        let path = path.strip_prefix(&self.base[..])?;
+        Some((self.tracked.get_or_init(|| self.read_index()).as_ref()?, path))
     }
 
     fn read_index(&self) -> Option<Tracked> {
@@ -84,8 +93,15 @@ fn path_of(text: &[u8]) -> Option<PathBuf> {
     (!text.is_empty()).then(|| crate::record::bytes_path(text))
 }
 
+/// The root of the innermost repository that holds `dir`, or is it: one of git's if there is one, otherwise whatever has an
+/// entry `.git`, as ripgrep takes it.
+pub fn find_repository(dir: &Path) -> Option<&Path> {
+    let real = dir.ancestors().find(|dir| is_repository(dir));
+    real.or_else(|| dir.ancestors().find(|dir| dir.join(".git").exists()))
+}
+
 /// Whether git would take `root` for that of a repository.
-pub(crate) fn is_repository(root: &Path) -> bool {
+fn is_repository(root: &Path) -> bool {
     git_directories(root).is_some_and(|(dir, _)| dir.join("HEAD").symlink_metadata().is_ok())
 }
 

@@ -1,12 +1,10 @@
 //! Which rule files hold in a directory: reads those that its listing names.
 
 use super::repository::Repository;
-use crate::rules::{Case, RuleFile, Source, SourceKind, Stack};
+use crate::rules::{Case, RULE_FILE_BYTES_MAX, RuleFile, Source, SourceKind, Stack};
 use leindex_fallback::{Dir, Fetch, Kind, Listing, Worker};
 use std::sync::Arc;
 
-/// Rule files larger than this are not read; git's own limit.
-const RULE_BYTES_MAX: u64 = 100 << 20;
 /// From so many rules in one file on, runs take noticeably longer.
 const RULES_TO_WARN: usize = 10_000;
 
@@ -54,24 +52,24 @@ pub(super) fn rules_of(
     place: &RulePlace<'_>,
     failed: &mut dyn FnMut(&[u8], String),
 ) -> Arc<Stack> {
-    let mut files = Vec::new();
-    if let Some(nested) = place.nested {
-        files.extend(place.global.map(|global| global.rules(nested.base(), place.case)));
-        files.extend(exclude_rules(nested, place.case));
-    }
+    let nested = place.nested.into_iter();
+    let mut files: Vec<RuleFile> =
+        nested.flat_map(|nested| repository_rules(nested, place.global, place.case)).collect();
     for (name, kind) in rule_file_names(place.git) {
         let found = (0..listing.len()).find(|&i| listing.name(i) == name && listing.kind(i) == Kind::File);
         let Some(index) = found else { continue };
-        let request = Fetch { dir, name: listing.c_name(index), size: 4096, limit: RULE_BYTES_MAX, token: 0 };
+        let request =
+            Fetch { dir, name: listing.c_name(index), size: 4096, limit: RULE_FILE_BYTES_MAX as u64, token: 0 };
         let display = [place.path, name].concat();
         let mut each = |fetched: leindex_fallback::Fetched<'_>| match fetched.result {
             Ok(content) => {
                 let source = Source { kind, display: display.clone(), base: place.path.to_vec() };
-                files.push(RuleFile::parse(source, content, place.case));
-                if files.last().is_some_and(|file| file.len() > RULES_TO_WARN) {
-                    let (path, rules) = (display.escape_ascii(), files.last().map_or(0, RuleFile::len));
+                let file = RuleFile::parse(source, content, place.case);
+                if file.len() > RULES_TO_WARN {
+                    let (path, rules) = (display.escape_ascii(), file.len());
                     tracing::warn!(%path, rules, "so many rules slow down every run: take out what is not needed");
                 }
+                files.push(file);
             }
             Err(error) => failed(name, error.to_string()),
         };
@@ -100,11 +98,18 @@ impl GlobalRules {
     }
 }
 
-/// The rules of a repository's own exclude file.
-pub(crate) fn exclude_rules(repository: &Repository, case: Case) -> Option<RuleFile> {
-    let display = [repository.base(), b".git/info/exclude"].concat();
-    let source = Source { kind: SourceKind::Exclude, display, base: repository.base().to_vec() };
-    Some(RuleFile::parse(source, &repository.exclude()?, case))
+/// The rules that hold in a repository beside those of its directories: git's global ones, and its own exclude file.
+pub(crate) fn repository_rules(
+    repository: &Repository,
+    global: Option<&GlobalRules>,
+    case: Case,
+) -> impl Iterator<Item = RuleFile> {
+    let base = repository.base();
+    let exclude = repository.exclude().map(|content| {
+        let display = [base, b".git/info/exclude"].concat();
+        RuleFile::parse(Source { kind: SourceKind::Exclude, display, base: base.to_vec() }, &content, case)
+    });
+    global.map(|global| global.rules(base, case)).into_iter().chain(exclude)
 }
 
 /// Where rules are read.

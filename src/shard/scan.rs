@@ -5,7 +5,7 @@ use super::ingest::{FileInfo, Found};
 use super::outbox::Outbox;
 use super::published::{Fate, Published, is_unchanged};
 use super::queue::Queue;
-use super::repository::{Repository, is_repository};
+use super::repository::Repository;
 use super::rules_in_dir::{RulePlace, is_private_data, rules_of};
 use crate::counters::{self, Counters};
 use crate::error::{Skip, StoreError};
@@ -300,18 +300,12 @@ impl<'r> Scanner<'r> {
 
     /// The repository that begins in this directory, unless it is the one that the tree lies in.
     fn nested_repository(&self, job: &DirJob, listing: &Listing) -> Option<Arc<Repository>> {
+        if !(0..listing.len()).any(|i| listing.name(i) == b".git") {
+            return None;
+        }
         let base = [&self.context.rule_prefix[..], &job.path].concat();
-        if !(0..listing.len()).any(|i| listing.name(i) == b".git")
-            || job.repository.as_ref().is_some_and(|outer| outer.base() == base)
-        {
-            return None;
-        }
         let root = self.context.root_path.join(bytes_path(&job.path));
-        // Outside of repositories anything of that name is taken for one, as ripgrep does; within one only what git takes.
-        if job.repository.is_some() && !is_repository(&root) {
-            return None;
-        }
-        Some(Arc::new(Repository::open(&root, base)))
+        Repository::begins(&root, base, job.repository.as_deref()).map(Arc::new)
     }
 
     fn rules(
