@@ -1,7 +1,6 @@
 //! Rule files that somebody wrote to do harm, or a program wrote without thinking: they are matched as ever, in time and
 //! memory that grow with their size and not faster, and a warning names them.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "helpers of tests, which clippy does not take for tests")]
 
 mod support;
 
