@@ -31,6 +31,12 @@ impl Flags {
         Flags(self.0 | other.0)
     }
 
+    /// The flags of `self` that are not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Flags) -> Flags {
+        Flags(self.0 & !other.0)
+    }
+
     /// Whether all of `other` is set.
     pub const fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
@@ -64,6 +70,8 @@ pub struct FileMeta {
     pub encoding: u8,
     /// Code of the language.
     pub language: u16,
+    /// XXH3 of the content, where a run had to compute it because the metadata could not tell whether it had changed.
+    pub hash: Option<u64>,
 }
 
 /// A directory that the index did not know.

@@ -7,22 +7,7 @@ mod support;
 
 use leindex_engine::Engine;
 use std::path::Path;
-use std::process::Command;
-use support::Place;
-
-/// git, free of the settings of whoever runs the tests.
-fn git(dir: &Path, args: &[&str]) -> String {
-    let mut command = Command::new("git");
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"GIT_")) {
-        command.env_remove(name);
-    }
-    command.env("GIT_CONFIG_NOSYSTEM", "1").env("HOME", "/nonexistent").env("XDG_CONFIG_HOME", "/nonexistent");
-    let settings = ["user.name=a", "user.email=b", "protocol.file.allow=always", "init.defaultBranch=main"];
-    command.args(settings.iter().flat_map(|setting| ["-c", setting])).args(args).current_dir(dir);
-    let done = command.output().expect("these tests compare with git, which must be installed and on the PATH");
-    assert!(done.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap()
-}
+use support::{Place, git};
 
 /// What the engine accepts.
 fn files(root: &Path) -> Vec<String> {

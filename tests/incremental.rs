@@ -1,7 +1,7 @@
 //! Updates against rebuilds: whatever is done to a tree between two runs, the updated index equals one that is built from
 //! nothing, in its files and in its answers.
 //!
-//! 100 random histories by default; `PROPTEST_CASES=5000` for more, `PROPTEST_RNG_SEED=7` for other ones (the seed in use
+//! 200 random histories by default; `PROPTEST_CASES=5000` for more, `PROPTEST_RNG_SEED=7` for other ones (the seed in use
 //! is printed). The edits follow the runs without a pause, so that many a file is modified within the same tick of the
 //! file system's clock in which it was read.
 
@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use support::{Place, Random, Vocabulary};
 
-const CASES: u32 = 100;
-const QUERIES: usize = 30;
+const CASES: u32 = 200;
+const QUERIES: usize = 200;
 /// Few names, so that files and directories often take the place of each other.
 const NAMES: [&str; 5] = ["a", "b", "c.rs", "x.log", "é"];
 const DEPTH: usize = 3;
@@ -56,9 +56,14 @@ enum Kind {
     Ignore,
     LiftIgnore,
     Touch,
+    Chmod,
+    /// Replaced by a link to something else.
+    Link,
+    /// Replaced by a file that was made elsewhere, with the times of the old one.
+    Replace,
 }
 
-const KINDS: [Kind; 18] = [
+const KINDS: [Kind; 21] = [
     Kind::Write,
     Kind::Write,
     Kind::Write,
@@ -77,6 +82,9 @@ const KINDS: [Kind; 18] = [
     Kind::Ignore,
     Kind::LiftIgnore,
     Kind::Touch,
+    Kind::Chmod,
+    Kind::Link,
+    Kind::Replace,
 ];
 
 /// What happens before one run.
@@ -177,8 +185,39 @@ impl Editor<'_> {
                 set_modified(&path, SystemTime::now() - Duration::from_secs(edit.seed % 100));
                 self.changed.push(relative);
             }
+            Kind::Chmod => self.chmod(&relative, edit.seed),
+            Kind::Link => self.link(&relative, &path_of(edit.other)),
+            Kind::Replace if is_file => self.replace(&relative, edit.seed),
             _ => {}
         }
+    }
+
+    fn chmod(&mut self, relative: &Path, seed: u64) {
+        // What keeps its owner out keeps a fresh index out as well, unless the tests run as root.
+        let mode = [0o000, 0o400, 0o644, 0o755, 0o700][(seed % 5) as usize];
+        if support::set_mode(&self.root.join(relative), mode) {
+            self.changed.push(relative.to_path_buf());
+        }
+    }
+
+    fn link(&mut self, relative: &Path, to: &Path) {
+        if self.root.join(relative).is_file() {
+            self.delete(relative);
+            if support::symlink(&self.root.join(to), &self.root.join(relative)) {
+                self.changed.push(relative.to_path_buf());
+            }
+        }
+    }
+
+    fn replace(&mut self, relative: &Path, seed: u64) {
+        let (path, made) = (self.root.join(relative), self.root.join("made elsewhere"));
+        let metadata = fs::metadata(&path).unwrap();
+        let mut after = content(self.vocabulary, seed);
+        after.resize(metadata.len() as usize, b'r');
+        fs::write(&made, after).unwrap();
+        set_modified(&made, metadata.modified().unwrap());
+        fs::rename(&made, &path).unwrap();
+        self.changed.push(relative.to_path_buf());
     }
 
     fn write(&mut self, relative: &Path, content: &[u8]) {
@@ -285,14 +324,16 @@ fn check(first: &[Edit], rounds: &[Round], settled: bool, vocabulary: &Vocabular
         let fresh = support::fresh_with(&place.root(), settings);
         let how = if round.told { "update" } else { "index" };
         let context = format!("round {number}, {how}, changed {:?}", editor.changed);
-        count(&tally.hits, support::assert_same(&engine, &fresh.engine, queries, &context));
+        // All questions are asked at the end of a history, a few of them after each of its runs.
+        let asked = if number + 1 == rounds.len() { queries } else { &queries[number % 4 * 20..][..20] };
+        count(&tally.hits, support::assert_same(&engine, &fresh.engine, asked, &context));
     }
 }
 
 #[test]
 fn an_updated_index_equals_one_built_from_nothing() {
     let vocabulary = Vocabulary::new(60);
-    let queries = vocabulary.queries(&mut Random(5), QUERIES);
+    let queries = vocabulary.quick_queries(&mut Random(5), QUERIES);
     let tally = Tally::default();
     let result = runner(CASES).run(&any_history(), |(first, rounds, settled)| {
         check(&first, &rounds, settled, &vocabulary, &queries, &tally);
@@ -384,6 +425,7 @@ fn a_racy_file_is_read_once_more() {
         assert_eq!(report.files.reads, 1, "round {round}: {report:#?}");
     }
     set_modified(&racy, SystemTime::now() - Duration::from_secs(3600));
+    std::thread::sleep(support::CLOCK_TICK);
     assert_eq!(support::run(&engine).files.reads, 1);
     assert_eq!(support::run(&engine).files.reads, 0);
 }
@@ -425,4 +467,88 @@ fn an_update_understands_paths_however_they_are_written() {
         let found = support::assert_as_fresh(&engine, &[Query::text("brandnew")], way);
         assert_eq!(found, 1);
     }
+}
+
+#[test]
+fn a_touched_file_is_not_indexed_again_once_its_hash_is_known() {
+    let place = settled_tree();
+    let engine = place.engine();
+    let first = support::run(&engine);
+    assert_eq!(first.files.hashes, 0);
+    let all = first.files.indexed + first.files.binary;
+    let paths = [place.root().join("d1/e1/f1.c"), place.root().join("binary")];
+    let touch = |seconds: u64| {
+        paths.iter().for_each(|path| set_modified(path, SystemTime::now() - Duration::from_secs(seconds)));
+        // Setting a time is a change too, and its time is now.
+        std::thread::sleep(support::CLOCK_TICK);
+        support::run(&engine).files
+    };
+    // Whether the content is the same cannot be known yet: nobody has computed a hash of it.
+    let files = touch(500);
+    assert_eq!((files.reads, files.hashes, files.indexed, files.binary), (2, 2, 1, 1), "{files:?}");
+    let document = engine.snapshot().unwrap().lookup("d1/e1/f1.c").unwrap().unwrap();
+    for round in 0..3 {
+        let files = touch(400 - round);
+        assert_eq!((files.reads, files.hashes, files.unchanged), (2, 2, all), "round {round}: {files:?}");
+        let touched = engine.snapshot().unwrap().lookup("d1/e1/f1.c").unwrap().unwrap();
+        assert_eq!(touched.id, document.id, "the document is the same, only the times are not");
+        assert_ne!(touched.mtime_ns, document.mtime_ns);
+        assert_eq!(support::run(&engine).files.reads, 0, "the new times are known now");
+    }
+    // The same size, another content.
+    let old = fs::read(&paths[0]).unwrap();
+    fs::write(&paths[0], old.iter().map(|byte| if *byte == b'a' { b'e' } else { *byte }).collect::<Vec<_>>()).unwrap();
+    let files = touch(300);
+    assert_eq!((files.reads, files.hashes, files.indexed, files.unchanged), (2, 2, 1, all - 1), "{files:?}");
+    // Another size: there is nothing to find out.
+    fs::write(&paths[0], b"longer or shorter").unwrap();
+    let files = touch(200);
+    assert_eq!((files.reads, files.hashes, files.indexed), (2, 1, 1), "{files:?}");
+    support::assert_as_fresh(&engine, &[Query::text("longer")], "touches and edits");
+}
+
+/// A repository whose branches differ in contents, names, kinds and rules.
+#[test]
+fn a_checkout_of_another_branch_is_followed() {
+    const BRANCHES: usize = 4;
+    const SWITCHES: usize = 24;
+    let place = Place::new();
+    let root = place.root();
+    let (vocabulary, mut random) = (Vocabulary::new(60), Random(9));
+    let queries = vocabulary.quick_queries(&mut Random(6), QUERIES);
+    support::git(&root, &["init", "-q"]);
+    for branch in 0..BRANCHES {
+        let name = format!("b{branch}");
+        support::git(&root, &["checkout", "-q", "-b", &name]);
+        let mut editor = Editor { root: root.clone(), vocabulary: &vocabulary, changed: Vec::new() };
+        for _ in 0..60 {
+            let kind = KINDS[random.below(KINDS.len())];
+            editor.apply(&Edit {
+                kind,
+                path: random.below(1 << 20),
+                other: random.below(1 << 20),
+                seed: random.next(),
+            });
+        }
+        for path in support::walk(&root).iter().filter(|path| !path.starts_with(root.join(".git"))) {
+            support::set_mode(path, if path.is_dir() { 0o755 } else { 0o644 });
+        }
+        support::git(&root, &["add", "-A", "-f", "."]);
+        support::git(&root, &["commit", "-q", "--allow-empty", "-m", &name]);
+    }
+    let engine = place.engine();
+    let mut changed = 0;
+    for switch in 0..SWITCHES {
+        let (before, branch) = (support::git(&root, &["rev-parse", "HEAD"]), format!("b{}", random.below(BRANCHES)));
+        support::git(&root, &["checkout", "-q", "-f", &branch]);
+        let listed = support::git(&root, &["diff", "--name-only", "--no-renames", "-z", before.trim(), "HEAD"]);
+        let paths: Vec<PathBuf> = listed.split_terminator('\0').map(PathBuf::from).collect();
+        changed += paths.len();
+        // A daemon that asks git knows what has changed, but for what a change of rules or of the git index changes.
+        let told = switch > 0 && random.one_in(2);
+        let run = if told { engine.update(&[paths, vec![".git/index".into()]].concat()) } else { engine.index() };
+        support::assert_partition(&run.wait().unwrap());
+        support::assert_as_fresh(&engine, &queries, &format!("switch {switch} to {branch}, told: {told}"));
+    }
+    assert!(changed > 5 * SWITCHES, "the branches hardly differ: {changed}");
 }

@@ -12,7 +12,8 @@ use crate::record::path_bytes;
 use crate::rules::Database;
 use crate::shard::placement::core_count;
 use crate::shard::{
-    Ids, PoolError, PoolProgress, PoolResult, ScanInput, SegmentLimits, ToCommit, panic_message, readers_for, run_pool,
+    Ids, Only, PoolError, PoolProgress, PoolResult, ScanInput, SegmentLimits, ToCommit, panic_message, readers_for,
+    run_pool,
 };
 use crate::store::Store;
 use crate::store::schema::Published;
@@ -339,7 +340,10 @@ pub(super) fn scan_input(engine: &Engine, selected: &Selected, scan: Scan) -> Re
     Ok(ScanInput {
         backend: Arc::clone(&selected.backend),
         root,
-        only: scan.only.map(|paths| paths.iter().map(|path| path_bytes(path)).collect()),
+        only: scan.only.map(|paths| {
+            let paths: Vec<_> = paths.iter().map(|path| path_bytes(path)).collect();
+            Arc::new(Only::of(paths.iter().map(Vec::as_slice)))
+        }),
         store: scan.store,
         factory: scan.factory,
         to_commit: scan.to_commit,

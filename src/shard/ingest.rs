@@ -16,6 +16,7 @@ use leindex_fallback::Meta;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// More than an inverter with a few terms takes: its first table and its first piece of postings.
 const EMPTY_INVERTER_BYTES: usize = 4 << 20;
@@ -30,13 +31,14 @@ pub(super) struct FileInfo {
     pub(super) meta: Meta,
     /// When `meta` was taken, nanoseconds since the epoch.
     pub(super) stat_ns: i64,
-    pub(super) replaces: Option<FileId>,
+    /// What the published generation holds of it.
+    pub(super) published: Option<FileMeta>,
 }
 
 impl FileInfo {
     /// The record of the file's new version.
-    pub(super) fn record(self, id: FileId, found: Found) -> FileRecord {
-        let racy = self.meta.mtime_ns.saturating_add(RACY.as_nanos() as i64) >= self.stat_ns;
+    pub(super) fn record(self, id: FileId, found: Found, hash: Option<u64>) -> FileRecord {
+        let racy = self.is_racy();
         let meta = FileMeta {
             id,
             size: self.meta.size,
@@ -46,8 +48,37 @@ impl FileInfo {
             flags: if racy || found.torn { found.flags.with(Flags::DIRTY) } else { found.flags },
             encoding: found.encoding.code(),
             language: found.language.code(),
+            hash,
         };
-        FileRecord { parent: self.parent, name: self.name, meta, replaces: self.replaces }
+        let replaces = self.published.map(|published| published.id);
+        FileRecord { parent: self.parent, name: self.name, meta, replaces }
+    }
+
+    /// The record of a file whose content is that of the published version: that version, with the metadata of today.
+    fn touched(self, published: &FileMeta) -> FileRecord {
+        let flags = published.flags.without(Flags::DIRTY);
+        let meta = FileMeta {
+            flags: if self.is_racy() { flags.with(Flags::DIRTY) } else { flags },
+            mtime_ns: self.meta.mtime_ns,
+            ctime_ns: self.meta.ctime_ns,
+            inode: self.meta.inode,
+            ..*published
+        };
+        FileRecord { parent: self.parent, name: self.name, meta, replaces: None }
+    }
+
+    /// A later change could hide within the clock tick of this one. The change time counts too: it alone tells of a
+    /// content that was replaced with its modification time put back.
+    fn is_racy(&self) -> bool {
+        self.meta.mtime_ns.max(self.meta.ctime_ns).saturating_add(RACY.as_nanos() as i64) >= self.stat_ns
+    }
+
+    /// The published version, if the metadata leaves open whether the content is still the same.
+    fn undecided(&self, content: &[u8]) -> Option<FileMeta> {
+        let known = Flags::INDEXED.0 | Flags::BINARY.0;
+        let same_size =
+            |published: &FileMeta| published.size == self.meta.size && published.size == content.len() as u64;
+        self.published.filter(|published| published.flags.0 & known != 0 && same_size(published))
     }
 }
 
@@ -80,7 +111,7 @@ impl Parcel {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.bytes.len() + self.files.len() * 128
+        self.bytes.len() + self.files.len() * 192
     }
 
     /// Calls `each` with every file and its content; afterwards the parcel is empty.
@@ -167,6 +198,16 @@ impl Ingest {
     /// Indexes one file and hands its record on. A full segment is written out here, between two batches.
     pub(super) fn file(&mut self, file: FileInfo, content: &[u8], ids: &Ids, counters: &Counters) {
         let torn = content.len() as u64 != file.meta.size;
+        let mut hash = None;
+        if let Some(published) = file.undecided(content) {
+            counters::add(&counters.hashes, 1);
+            hash = Some(xxh3_64(content));
+            if published.hash == hash {
+                counters::add(&counters.unchanged, 1);
+                self.outbox.file(file.touched(&published));
+                return;
+            }
+        }
         let id = ids.file();
         let (mut found, is_text) = match decode(content, &mut self.scratch) {
             Decoded::Binary => (Found::binary(&file.name), false),
@@ -189,7 +230,7 @@ impl Ingest {
         };
         found.torn = torn;
         counters::add(if is_text { &counters.indexed } else { &counters.binary }, 1);
-        let batch_done = self.outbox.file(file.record(id, found));
+        let batch_done = self.outbox.file(file.record(id, found, hash));
         // Between two batches as a rule; but a batch of huge files must not outgrow the memory.
         if (batch_done && self.is_full()) || self.is_out_of_memory() {
             self.seal(false);

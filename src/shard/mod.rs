@@ -9,6 +9,7 @@
 //! * `queue`: directories and chunks of files still to do, parcels of content to be indexed.
 //! * `context`: what the workers share.
 //! * `scan`: one directory or chunk: list, rules, stat, compare, fetch.
+//! * `only`: the part of the tree that a run is held to.
 //! * `published`: what the published generation knows of a directory.
 //! * `ingest`: content to terms to segment.
 //! * `repository`: what git has to say beside its rule files.
@@ -18,6 +19,7 @@
 
 mod context;
 mod ingest;
+mod only;
 mod outbox;
 pub(crate) mod placement;
 pub(crate) mod pool;
@@ -29,6 +31,7 @@ mod scan;
 mod worker;
 
 pub(crate) use ingest::{Ids, SegmentLimits};
+pub(crate) use only::Only;
 pub(crate) use outbox::ToCommit;
 pub(crate) use pool::{PoolError, PoolProgress, PoolResult, ScanInput, panic_message, readers_for, run_pool};
 pub(crate) use repository::{Repository, read_file};

@@ -5,6 +5,7 @@
 
 use super::context::ScanContext;
 use super::ingest::{Ids, Ingest, SegmentLimits};
+use super::only::Part;
 use super::outbox::{Outbox, ToCommit};
 use super::placement::{Placement, core_count};
 use super::queue::Queue;
@@ -40,8 +41,8 @@ const READS_MIN: u64 = 192;
 pub(crate) struct ScanInput {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) root: Dir,
-    /// Paths relative to the root to look at; `None` for the whole tree.
-    pub(crate) only: Option<Vec<Vec<u8>>>,
+    /// What of the tree to look at.
+    pub(crate) only: Part,
     /// What is published, if anything is.
     pub(crate) store: Option<Store>,
     /// Makes segments; `None` to list files only, by readers alone.

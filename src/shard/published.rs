@@ -1,7 +1,8 @@
 //! What the published generation knows of a directory, and what has become of it.
 
+use super::only::wanted;
 use super::outbox::Outbox;
-use super::scan::{DirJob, wanted};
+use super::scan::DirJob;
 use crate::error::StoreError;
 use crate::record::{FileMeta, Flags, Gone, Removal};
 use crate::store::schema::Entry;
@@ -45,7 +46,7 @@ impl Published {
         let mut swapped = Vec::new();
         for (at, fate) in fates.iter().enumerate().filter(|(_, fate)| **fate != Fate::Same) {
             let name = self.name(at);
-            if wanted(job.only.as_deref(), name).is_none() {
+            if wanted(&job.only, name).is_none() {
                 continue;
             }
             let gone = match self.entries[at].1 {

@@ -2,6 +2,7 @@
 
 use super::context::ScanContext;
 use super::ingest::{FileInfo, Found};
+use super::only::{Part, wanted};
 use super::outbox::Outbox;
 use super::published::{Fate, Published, is_unchanged};
 use super::queue::Queue;
@@ -33,8 +34,8 @@ pub(super) struct DirJob {
     pub(super) known: bool,
     /// Path relative to the root, ending in a slash unless empty.
     pub(super) path: Vec<u8>,
-    /// Paths relative to the directory to look at; `None` for all of it.
-    pub(super) only: Option<Vec<Vec<u8>>>,
+    /// What of the directory to look at.
+    pub(super) only: Part,
     pub(super) rules: Arc<Stack>,
     /// The git repository that it lies in.
     pub(super) repository: Option<Arc<Repository>>,
@@ -118,24 +119,10 @@ struct Place<'a> {
 struct SubDir<'a> {
     name: &'a [u8],
     entry: Option<Entry>,
-    only: Option<Vec<Vec<u8>>>,
+    only: Part,
     rules: Arc<Stack>,
     repository: Option<Arc<Repository>>,
     only_tracked: bool,
-}
-
-/// Whether a name is to be looked at when `only` some paths are, and what of it: the paths below it, or all.
-pub(super) fn wanted(only: Option<&[Vec<u8>]>, name: &[u8]) -> Option<Option<Vec<Vec<u8>>>> {
-    let Some(only) = only else { return Some(None) };
-    let mut below = Vec::new();
-    for path in only {
-        match path.strip_prefix(name) {
-            Some(b"" | b"/") => return Some(None),
-            Some([b'/', rest @ ..]) => below.push(rest.to_vec()),
-            _ => {}
-        }
-    }
-    (!below.is_empty()).then_some(Some(below))
 }
 
 /// The listing of a directory, sorted out.
@@ -198,7 +185,7 @@ impl<'r> Scanner<'r> {
         });
         let (dir, mut listing) = match listed {
             Ok(listed) => listed,
-            Err((op, error)) => return self.skip_dir(&job, op, &error),
+            Err((op, error)) => return self.skip_dir(&job, op, &error, sink),
         };
         counters::add(&self.counters.dirs, 1);
         listing.sort_by_inode();
@@ -231,8 +218,15 @@ impl<'r> Scanner<'r> {
         }
     }
 
-    fn skip_dir(&mut self, job: &DirJob, op: &'static str, error: &io::Error) {
-        // What the index holds of the directory stays: whether it is still true cannot be told.
+    fn skip_dir(&mut self, job: &DirJob, op: &'static str, error: &io::Error, sink: &mut dyn Sink) {
+        // What nobody may read is not answered from. After other failures, which may be over by the next run, what the
+        // index holds of the directory stays: whether it is still true cannot be told.
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            match Published::load(self.context.store.as_ref(), job) {
+                Ok(published) => published.report_gone(job, &vec![Fate::Gone; published.entries.len()], sink.outbox()),
+                Err(error) => self.context.fail(error),
+            }
+        }
         let path = job.path.strip_suffix(b"/").unwrap_or(&job.path).to_vec();
         let gone = error.kind() == io::ErrorKind::NotFound;
         let reason = if gone { "vanished while indexing".into() } else { error.to_string() };
@@ -261,7 +255,7 @@ impl<'r> Scanner<'r> {
         let base = self.path.len();
         let in_dir = rules.in_dir(&self.path);
         for index in 0..listing.len() {
-            let Some(only) = wanted(job.only.as_deref(), listing.name(index)) else { continue };
+            let Some(only) = wanted(&job.only, listing.name(index)) else { continue };
             let mut meta = None;
             if listing.kind(index) == Kind::Unknown {
                 meta = self.stat(dir, listing, index, &job.path);
@@ -463,8 +457,7 @@ impl<'r> Scanner<'r> {
             return counters::add(&self.counters.unchanged, 1);
         }
         let name = job.listing.name(index);
-        let replaces = pick.published.map(|published| published.id);
-        let info = FileInfo { parent: job.id, name: name.to_vec(), meta, stat_ns, replaces };
+        let info = FileInfo { parent: job.id, name: name.to_vec(), meta, stat_ns, published: pick.published };
         if meta.size > self.context.file_bytes_max {
             return too_large(info, self.context, self.counters, sink);
         }
@@ -508,7 +501,7 @@ fn remove_published(published: Option<FileMeta>, job: &FilesJob, index: usize, o
 fn too_large(info: FileInfo, context: &ScanContext, counters: &Counters, sink: &mut dyn Sink) {
     counters::add(&counters.too_large, 1);
     let found = Found::too_large(&info.name);
-    sink.outbox().file(info.record(context.ids.file(), found));
+    sink.outbox().file(info.record(context.ids.file(), found, None));
 }
 
 /// Content has arrived, or has not.
@@ -540,8 +533,8 @@ fn fetched_file(
             };
             let skipped = [&path[..], &info.name].concat();
             context.skip(counters, Skip { path: skipped, op, reason, failure: !gone });
-            if let Some(id) = info.replaces {
-                let removal = Removal { parent: info.parent, name: info.name, gone: Gone::File(id) };
+            if let Some(published) = info.published {
+                let removal = Removal { parent: info.parent, name: info.name, gone: Gone::File(published.id) };
                 sink.outbox().removal(removal);
             }
         }

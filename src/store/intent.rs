@@ -5,7 +5,7 @@
 //! A batch is one frame (length, body, CRC-32), so that it is there whole or not at all. After a crash between the commit
 //! of the text index and the publication, the file holds all that is needed to publish.
 
-use super::schema::{Fields, damaged, encode_file_meta, seal, unseal};
+use super::schema::{Fields, damaged, put_file_meta, seal, unseal};
 use crate::error::StoreError;
 use crate::record::{Batch, DirRecord, FileRecord, Gone, Removal};
 
@@ -85,7 +85,7 @@ fn encode_batch(key: &[u8], batch: &Batch) -> Vec<u8> {
     put_len(&mut value, batch.files.len());
     for file in &batch.files {
         put_name(&mut value, file.parent, &file.name);
-        encode_file_meta(&mut value, &file.meta);
+        put_file_meta(&mut value, &file.meta);
         value.push(u8::from(file.replaces.is_some()));
         value.extend_from_slice(&file.replaces.unwrap_or(0).to_le_bytes());
     }
@@ -195,8 +195,17 @@ mod tests {
 
     #[test]
     fn batches_round_trip_and_truncation_is_seen() {
-        let meta =
-            FileMeta { id: 1, size: 2, mtime_ns: 3, ctime_ns: 4, inode: 5, flags: Flags(6), encoding: 0, language: 8 };
+        let meta = FileMeta {
+            id: 1,
+            size: 2,
+            mtime_ns: 3,
+            ctime_ns: 4,
+            inode: 5,
+            flags: Flags(6),
+            encoding: 0,
+            language: 8,
+            hash: Some(9),
+        };
         let batch = Batch {
             dirs: vec![DirRecord { id: 9, parent: 0, name: b"dir".to_vec() }],
             files: vec![

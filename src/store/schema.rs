@@ -7,7 +7,7 @@ use crate::error::StoreError;
 use crate::record::{DirId, FileId, FileMeta, Flags};
 
 /// Version of everything on disk below the index directory.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 pub(crate) const META_FORMAT: &[u8] = b"format";
 pub(crate) const META_PUBLISHED: &[u8] = b"published";
@@ -19,6 +19,9 @@ const KIND_FILE: u8 = 0;
 const KIND_DIR: u8 = 1;
 const FILE_BYTES: usize = 41;
 const CRC_BYTES: usize = 4;
+const HASH_BYTES: usize = 8;
+/// Set in the byte of the flags when a hash follows the inode.
+const HAS_HASH: u8 = 1 << 7;
 
 /// What stands behind a name in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +64,10 @@ pub(crate) fn id_key(id: u32) -> [u8; 4] {
 }
 
 pub(crate) fn encode_entry(key: &[u8], entry: &Entry) -> Vec<u8> {
-    let mut value = Vec::with_capacity(FILE_BYTES + CRC_BYTES);
+    let mut value = Vec::with_capacity(FILE_BYTES + HASH_BYTES + CRC_BYTES);
     match entry {
         Entry::File(meta) => {
-            value.extend_from_slice(&[KIND_FILE, meta.flags.0, meta.encoding]);
+            value.push(KIND_FILE);
             put_file_meta(&mut value, meta);
         }
         Entry::Dir(id) => {
@@ -75,13 +78,19 @@ pub(crate) fn encode_entry(key: &[u8], entry: &Entry) -> Vec<u8> {
     seal(key, value)
 }
 
-fn put_file_meta(value: &mut Vec<u8>, meta: &FileMeta) {
+/// As [`Fields::file_meta`] reads it.
+pub(crate) fn put_file_meta(value: &mut Vec<u8>, meta: &FileMeta) {
+    let has_hash = if meta.hash.is_some() { HAS_HASH } else { 0 };
+    value.extend_from_slice(&[meta.flags.0 & !HAS_HASH | has_hash, meta.encoding]);
     value.extend_from_slice(&meta.language.to_le_bytes());
     value.extend_from_slice(&meta.id.to_le_bytes());
     value.extend_from_slice(&meta.size.to_le_bytes());
     value.extend_from_slice(&meta.mtime_ns.to_le_bytes());
     value.extend_from_slice(&meta.ctime_ns.to_le_bytes());
     value.extend_from_slice(&meta.inode.to_le_bytes());
+    if let Some(hash) = meta.hash {
+        value.extend_from_slice(&hash.to_le_bytes());
+    }
 }
 
 pub(crate) fn decode_entry(key: &[u8], value: &[u8]) -> Result<Entry, StoreError> {
@@ -204,7 +213,7 @@ impl<'a> Fields<'a> {
     pub(crate) fn file_meta(&mut self) -> Option<FileMeta> {
         let [flags, encoding] = self.take()?;
         Some(FileMeta {
-            flags: Flags(flags),
+            flags: Flags(flags & !HAS_HASH),
             encoding,
             language: self.u16()?,
             id: self.u32()?,
@@ -212,14 +221,9 @@ impl<'a> Fields<'a> {
             mtime_ns: self.i64()?,
             ctime_ns: self.i64()?,
             inode: self.u64()?,
+            hash: if flags & HAS_HASH != 0 { Some(self.u64()?) } else { None },
         })
     }
-}
-
-/// As [`Fields::file_meta`] reads it.
-pub(crate) fn encode_file_meta(value: &mut Vec<u8>, meta: &FileMeta) {
-    value.extend_from_slice(&[meta.flags.0, meta.encoding]);
-    put_file_meta(value, meta);
 }
 
 #[cfg(test)]
@@ -227,7 +231,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn meta(id: u32, size: u64, times: (i64, i64), code: (u8, u8, u16)) -> FileMeta {
+    fn meta(id: u32, size: u64, times: (i64, i64), code: (u8, u8, u16), hash: Option<u64>) -> FileMeta {
         let (flags, encoding, language) = code;
         FileMeta {
             id,
@@ -235,27 +239,29 @@ mod tests {
             mtime_ns: times.0,
             ctime_ns: times.1,
             inode: size ^ 77,
-            flags: Flags(flags),
+            flags: Flags(flags & !HAS_HASH),
             encoding,
             language,
+            hash,
         }
     }
 
     proptest! {
         #[test]
-        fn entries_round_trip(id: u32, size: u64, times: (i64, i64), code: (u8, u8, u16), name: Vec<u8>, parent: u32) {
+        fn entries_round_trip(id: u32, size: u64, times: (i64, i64), code: (u8, u8, u16), hash: Option<u64>, name: Vec<u8>) {
+            let parent = id ^ 5;
             let key = entry_key(parent, &name);
             prop_assert_eq!(split_entry_key(&key).unwrap(), (parent, &name[..]));
-            for entry in [Entry::File(meta(id, size, times, code)), Entry::Dir(id)] {
+            for entry in [Entry::File(meta(id, size, times, code, hash)), Entry::Dir(id)] {
                 let value = encode_entry(&key, &entry);
                 prop_assert_eq!(decode_entry(&key, &value).unwrap(), entry);
             }
         }
 
         #[test]
-        fn every_flipped_bit_is_seen(bit in 0usize..45 * 8, name in "[a-z]{1,8}") {
+        fn every_flipped_bit_is_seen(bit in 0usize..53 * 8, name in "[a-z]{1,8}", hash: Option<u64>) {
             let key = entry_key(3, name.as_bytes());
-            let mut value = encode_entry(&key, &Entry::File(meta(5, 6, (7, 8), (1, 0, 2))));
+            let mut value = encode_entry(&key, &Entry::File(meta(5, 6, (7, 8), (1, 0, 2), hash)));
             prop_assume!(bit < value.len() * 8);
             value[bit / 8] ^= 1 << (bit % 8);
             prop_assert!(decode_entry(&key, &value).is_err());

@@ -237,6 +237,7 @@ mod tests {
             flags: Flags::INDEXED,
             encoding: 0,
             language: 0,
+            hash: None,
         };
         FileRecord { parent, name: name.into(), meta, replaces }
     }

@@ -21,6 +21,9 @@ const SHOWN_MAX: usize = 10;
 /// Longer than the engine's rule for racy files allows for, on any system.
 const SETTLED: Duration = Duration::from_secs(10);
 
+/// More than the engine takes for the granularity of the clock that stamps files.
+pub const CLOCK_TICK: Duration = Duration::from_millis(30);
+
 /// A deterministic generator (SplitMix64).
 #[derive(Clone, Debug)]
 pub struct Random(pub u64);
@@ -125,6 +128,8 @@ pub fn settle(root: &Path) {
             file.set_times(fs::FileTimes::new().set_modified(then)).expect("times that can be set");
         }
     }
+    // Setting a time is a change too, and its time is now.
+    std::thread::sleep(CLOCK_TICK);
 }
 
 /// Every entry below `root`, directories before what is in them, sorted.
@@ -277,6 +282,9 @@ pub fn assert_equal_sets<T: Ord + Debug>(found: &BTreeSet<T>, expected: &BTreeSe
     panic!("{context}: {counts}\n  {missing}\n  {} too many:{}", extra.len(), first(&extra));
 }
 
+/// Of twelve queries, those from this one on are regexes.
+const REGEXES_FROM: usize = 7;
+
 /// Words of which content and queries are made.
 #[derive(Debug)]
 pub struct Vocabulary(Vec<String>);
@@ -332,6 +340,12 @@ impl Vocabulary {
         (0..count).map(|n| self.query(random, n)).collect()
     }
 
+    /// As [`Vocabulary::queries`], but nearly all of them are words and substrings: a regex takes a debug build longer
+    /// than twenty of those.
+    pub fn quick_queries(&self, random: &mut Random, count: usize) -> Vec<Query> {
+        (0..).filter(|n| n % 12 < REGEXES_FROM || n % 120 == 119).take(count).map(|n| self.query(random, n)).collect()
+    }
+
     fn query(&self, random: &mut Random, n: usize) -> Query {
         let (one, two) = (self.long_word(random).to_owned(), self.long_word(random).to_owned());
         // The words are ASCII, so that any part of one can be cut out.
@@ -351,6 +365,43 @@ impl Vocabulary {
             _ => Query::regex(format!(r"{part}.{{0,20}}{}", &two[..2])),
         }
     }
+}
+
+/// git, free of the settings of whoever runs the tests; gives what it has printed.
+pub fn git(dir: &Path, args: &[&str]) -> String {
+    let mut command = Command::new("git");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"GIT_")) {
+        command.env_remove(name);
+    }
+    command.env("GIT_CONFIG_NOSYSTEM", "1").env("HOME", "/nonexistent").env("XDG_CONFIG_HOME", "/nonexistent");
+    let settings = ["user.name=a", "user.email=b", "protocol.file.allow=always", "init.defaultBranch=main"];
+    command.args(settings.iter().flat_map(|setting| ["-c", setting])).args(args).current_dir(dir);
+    let done = command.output().expect("these tests need git, which must be installed and on the PATH");
+    assert!(done.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).expect("UTF-8")
+}
+
+/// Sets the permissions; whether that could be done.
+#[cfg(unix)]
+pub fn set_mode(path: &Path, mode: u32) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).is_ok()
+}
+
+#[cfg(not(unix))]
+pub fn set_mode(_: &Path, _: u32) -> bool {
+    false
+}
+
+/// Makes a symbolic link; whether that could be done.
+#[cfg(unix)]
+pub fn symlink(to: &Path, path: &Path) -> bool {
+    std::os::unix::fs::symlink(to, path).is_ok()
+}
+
+#[cfg(not(unix))]
+pub fn symlink(_: &Path, _: &Path) -> bool {
+    false
 }
 
 /// Sets a flag when it goes out of scope: a test that fails must not leave other threads running for ever.
