@@ -59,6 +59,14 @@ pub enum OpenError {
         /// The process that holds the lock; 0 when it is not known.
         pid: u32,
     },
+    /// Another process is watching the tree.
+    #[error("{}: being watched by pid {pid}: one watcher keeps the index fresh for everybody", path.display())]
+    Watched {
+        /// The index directory.
+        path: PathBuf,
+        /// The watcher; 0 when it is not known.
+        pid: u32,
+    },
     /// The stores are damaged.
     #[error("{}: the index is damaged: {detail}: run `leindex-engine verify --repair`", path.display())]
     Damaged {

@@ -102,6 +102,8 @@ pub(crate) enum Command {
     Status(PathArg),
     /// Check an index from end to end
     Verify(VerifyArgs),
+    /// Keep an index fresh until interrupted
+    Watch(WatchArgs),
     /// Show what this machine offers, and what stands in the way
     Doctor(PathArg),
     /// Print a completion script for a shell
@@ -152,6 +154,9 @@ pub(crate) struct RunArgs {
     /// Skip a file that gives no answer for so long, where the backend can: io_uring [default: 30]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) io_timeout: Option<u32>,
+    /// When another run is writing the index, wait for its end instead of failing
+    #[arg(long)]
+    pub(crate) wait: bool,
     /// How progress is shown on stderr [default: auto, a bar on a terminal and lines otherwise]
     #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) progress: Option<Progress>,
@@ -184,6 +189,20 @@ pub(crate) struct RuleArgs {
     /// A further file of rules, above those in the tree; can be given repeatedly
     #[arg(long, value_name = "FILE")]
     pub(crate) ignore_file: Vec<PathBuf>,
+}
+
+/// `watch`.
+#[derive(Args, Debug)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
+    /// Do not let the kernel tell what changes, but go over the tree every so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) poll: Option<u32>,
+    /// The directory to watch [default: .]
+    pub(crate) path: Option<PathBuf>,
 }
 
 /// `search`.

@@ -32,7 +32,8 @@ pub(crate) fn run(args: IndexArgs, common: &CommonArgs) -> Result<Exit, Failure>
 /// Runs over the whole tree, with progress on stderr, until it is done or a signal stops it.
 pub(crate) fn build(engine: &Engine, ui: &Ui, interrupts: &Interrupts) -> Result<Report, RunError> {
     let run = engine.index();
-    interrupts.stop(run.canceller());
+    let canceller = run.canceller();
+    interrupts.stop(move || canceller.cancel());
     progress::watch(run, engine.root(), ui)
 }
 

@@ -2,18 +2,17 @@
 
 use super::exit::Exit;
 use super::output;
-use leindex_engine::Canceller;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 
 /// Whether the process was asked to stop, and what is to be stopped then.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Interrupts(Arc<State>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     asked: AtomicBool,
-    canceller: OnceLock<Canceller>,
+    stop: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Interrupts {
@@ -26,8 +25,8 @@ impl Interrupts {
                 std::process::exit(Exit::Interrupted as i32);
             }
             output::note("stopping; what was published stays (once more to stop at once)");
-            if let Some(canceller) = state.canceller.get() {
-                canceller.cancel();
+            if let Some(stop) = state.stop.get() {
+                stop();
             }
         });
         if let Err(error) = caught {
@@ -36,11 +35,11 @@ impl Interrupts {
         interrupts
     }
 
-    /// Stops the run of `canceller` on a signal, also on one that has come already.
-    pub(crate) fn stop(&self, canceller: Canceller) {
-        let canceller = self.0.canceller.get_or_init(|| canceller);
+    /// Calls `stop` on a signal, also on one that has come already.
+    pub(crate) fn stop(&self, stop: impl Fn() + Send + Sync + 'static) {
+        let stop = self.0.stop.get_or_init(|| Box::new(stop));
         if self.0.asked.load(SeqCst) {
-            canceller.cancel();
+            stop();
         }
     }
 }

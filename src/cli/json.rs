@@ -2,7 +2,7 @@
 
 use super::output::path_bytes;
 use base64::Engine as _;
-use leindex_engine::{Hit, IoStats, Outcome, Report, SearchResult, Skip};
+use leindex_engine::{Freshness, Hit, IoStats, Outcome, Report, SearchResult, Skip, WatchEvent, WatchState};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::io::{self, Write};
 use std::path::Path;
@@ -183,6 +183,45 @@ impl From<&Report> for IndexJson {
     }
 }
 
+/// What `watch --json` prints, a line an event.
+#[derive(serde::Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub(crate) enum WatchJson<'a> {
+    Updated { report: IndexJson },
+    Rescan { why: &'a str },
+    Polling { why: &'a str, seconds: f64 },
+    Failed { why: &'a str },
+}
+
+impl<'a> WatchJson<'a> {
+    pub(crate) fn updated(report: &Report) -> WatchJson<'a> {
+        WatchJson::Updated { report: report.into() }
+    }
+
+    pub(crate) fn from_event(event: &'a WatchEvent) -> Option<WatchJson<'a>> {
+        Some(match event {
+            WatchEvent::Updated(report) => WatchJson::updated(report),
+            WatchEvent::Rescan(why) => WatchJson::Rescan { why },
+            WatchEvent::Polling(why, every) => WatchJson::Polling { why, seconds: every.as_secs_f64() },
+            WatchEvent::Failed(why) => WatchJson::Failed { why },
+            _ => return None,
+        })
+    }
+}
+
+/// How fresh an index is.
+#[derive(serde::Serialize)]
+pub(crate) struct FreshJson {
+    state: WatchState,
+    as_of_ms: Option<i64>,
+}
+
+impl From<Freshness> for FreshJson {
+    fn from(fresh: Freshness) -> Self {
+        FreshJson { state: fresh.state, as_of_ms: fresh.as_of_ns.map(|ns| ns / 1_000_000) }
+    }
+}
+
 #[derive(serde::Serialize)]
 struct HitJson<'a> {
     path: JsonPath,
@@ -203,6 +242,7 @@ struct SearchSummary {
     files: usize,
     seconds: f64,
     generation: u64,
+    fresh: FreshJson,
 }
 
 /// One hit of `search --json`, a line.
@@ -212,12 +252,18 @@ pub(crate) fn hit(out: &mut impl Write, path: &Path, hit: &Hit) -> io::Result<()
 }
 
 /// The last line of `search --json`.
-pub(crate) fn search_summary(out: &mut impl Write, result: &SearchResult, seconds: f64) -> io::Result<()> {
+pub(crate) fn search_summary(
+    out: &mut impl Write,
+    result: &SearchResult,
+    fresh: Freshness,
+    seconds: f64,
+) -> io::Result<()> {
     let summary = SearchSummary {
         hits: result.hits.len(),
         files: result.files,
         seconds: rounded(seconds),
         generation: result.generation,
+        fresh: fresh.into(),
     };
     line(out, &SearchSummaryJson { summary })
 }

@@ -1,7 +1,7 @@
 //! The command: parses the command line, runs a subcommand, and turns what comes of it into an exit code.
 //!
 //! * `args`, `options`, `config_file`, `git_config`, `root`: from what was typed to a tree and an engine for it.
-//! * `index`, `search`, `files`, `check_ignore`, `explain`, `status`, `verify`, `doctor`, `generate`: one subcommand each.
+//! * `index`, `search`, `files`, `check_ignore`, `explain`, `status`, `verify`, `watch`, `doctor`, `generate`: one subcommand each.
 //! * `progress`, `interrupt`: what goes on while a run does.
 //! * `output`, `json`, `summary`, `hits`, `advice`, `log`: everything that is printed. Nothing else writes to stdout or
 //!   stderr.
@@ -33,6 +33,7 @@ mod status;
 mod summary;
 mod system;
 mod verify;
+mod watch;
 
 use args::{Cli, Command};
 use exit::{Exit, Failure};
@@ -70,6 +71,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Some(Command::Explain(args)) => explain::run(args, &common),
         Some(Command::Status(args)) => status::run(args, &common),
         Some(Command::Verify(args)) => verify::run(args, &common),
+        Some(Command::Watch(args)) => watch::run(args, &common),
         Some(Command::Doctor(args)) => doctor::run(args, &common),
         Some(Command::Completions { shell }) => generate::completions(shell),
         Some(Command::Man { subcommand }) => generate::man(subcommand.as_deref()),

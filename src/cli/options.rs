@@ -16,6 +16,7 @@ pub(crate) struct Options {
     pub(crate) max_file_size: Option<u64>,
     pub(crate) batch_files: Option<usize>,
     pub(crate) io_timeout: Option<u32>,
+    pub(crate) wait: bool,
     pub(crate) no_ignore: Option<bool>,
     pub(crate) no_require_git: Option<bool>,
     pub(crate) hidden: Option<bool>,
@@ -51,6 +52,7 @@ impl Options {
         self.max_file_size = run.max_file_size;
         self.batch_files = run.batch_files;
         self.io_timeout = run.io_timeout;
+        self.wait = run.wait;
         self.progress = run.progress;
         self
     }
@@ -77,6 +79,7 @@ impl Options {
             max_file_size: self.max_file_size.or(config.max_file_size),
             batch_files: self.batch_files.or(config.batch_files),
             io_timeout: self.io_timeout.or(config.io_timeout),
+            wait: self.wait || config.wait,
             no_ignore: self.no_ignore.or(config.no_ignore),
             no_require_git: self.no_require_git.or(config.no_require_git),
             hidden: self.hidden.or(config.hidden),
@@ -126,6 +129,7 @@ impl Options {
         if let Some(files) = self.batch_files {
             builder = builder.batch_files(files);
         }
+        builder = builder.wait_for_writer(self.wait);
         if let Some(seconds) = self.io_timeout {
             builder = builder.io_timeout(Duration::from_secs(seconds.into()));
         }

@@ -40,7 +40,7 @@ pub(crate) fn run(args: SearchArgs, common: &CommonArgs) -> Result<Exit, Failure
         for hit in &result.hits {
             json::hit(&mut out, relative(hit, &base), hit)?;
         }
-        json::search_summary(&mut out, &result, took)?;
+        json::search_summary(&mut out, &result, snapshot.freshness(), took)?;
     } else {
         let highlight = Highlight::new(mode, &pattern, args.ignore_case);
         hits::write(&mut out, &result.hits, |hit| relative(hit, &base), &highlight, &ui)?;

@@ -2,11 +2,11 @@
 
 use super::args::{CommonArgs, PathArg};
 use super::exit::{Exit, Failure};
-use super::json::{self, JsonPath};
+use super::json::{self, FreshJson, JsonPath};
 use super::options::Options;
 use super::output::{self, Ui, bytes, count, path_bytes, shown, things};
 use super::{log, root};
-use leindex_engine::{Engine, Status};
+use leindex_engine::{Engine, Freshness, Status, WatchState};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -28,6 +28,7 @@ struct StatusJson<'a> {
     index_bytes: u64,
     segments: usize,
     languages: &'a BTreeMap<&'static str, u64>,
+    fresh: FreshJson,
     model: Option<&'static str>,
 }
 
@@ -44,24 +45,25 @@ pub(crate) fn run(args: PathArg, common: &CommonArgs) -> Result<Exit, Failure> {
     let ui = Ui::new(&tree.options);
     log::start(&tree.options, &ui);
     let engine = tree.options.reader(&tree.root)?;
-    let status = engine.snapshot()?.status()?;
+    let snapshot = engine.snapshot()?;
+    let (status, fresh) = (snapshot.status()?, snapshot.freshness());
     let mut out = output::stdout();
     if ui.json {
-        json::line(&mut out, &as_json(&engine, &status))?;
+        json::line(&mut out, &as_json(&engine, &status, fresh))?;
     } else {
-        write(&mut out, &engine, &status)?;
+        write(&mut out, &engine, &status, fresh)?;
     }
     out.flush()?;
     Ok(Exit::Done)
 }
 
-fn as_json<'a>(engine: &Engine, status: &'a Status) -> StatusJson<'a> {
+fn as_json<'a>(engine: &Engine, status: &'a Status, fresh: Freshness) -> StatusJson<'a> {
     StatusJson {
         root: engine.root().into(),
         index_dir: engine.index_dir().into(),
         generation: status.generation,
         published_ns: status.published_ns,
-        age_seconds: age(status).as_secs_f64(),
+        age_seconds: age(status.published_ns).as_secs_f64(),
         complete: status.complete,
         files: FilesJson { indexed: status.indexed, binary: status.binary, too_large: status.too_large },
         dirs: status.dirs,
@@ -69,20 +71,21 @@ fn as_json<'a>(engine: &Engine, status: &'a Status) -> StatusJson<'a> {
         index_bytes: status.index_bytes,
         segments: status.segments,
         languages: &status.languages,
+        fresh: fresh.into(),
         model: None,
     }
 }
 
 /// Writes the status for people.
-fn write(out: &mut impl Write, engine: &Engine, status: &Status) -> io::Result<()> {
+fn write(out: &mut impl Write, engine: &Engine, status: &Status, fresh: Freshness) -> io::Result<()> {
     let mut line = |name: &str, value: &str| writeln!(out, "{name:<11} {value}");
     line("root", &shown(&path_bytes(engine.root())))?;
     let index = things(status.segments as u64, "segment", "segments");
     let place = shown(&path_bytes(engine.index_dir()));
     line("index", &format!("{place} ({}, {index})", bytes(status.index_bytes)))?;
     let complete = if status.complete { "" } else { "; not the whole tree: its first run was stopped, run it again" };
-    line("generation", &format!("{}, published {} ago{complete}", status.generation, ago(age(status))))?;
-    line("freshness", "as of then; run leindex-engine to take up what has changed since")?;
+    line("generation", &format!("{}, published {} ago{complete}", status.generation, ago(age(status.published_ns))))?;
+    line("freshness", &freshness(fresh))?;
     let (binary, large) = (count(status.binary), count(status.too_large));
     let files = things(status.indexed, "file", "files");
     let dirs = things(status.dirs, "directory", "directories");
@@ -103,9 +106,23 @@ fn languages(status: &Status) -> String {
     if text.is_empty() { "none".into() } else { text }
 }
 
-fn age(status: &Status) -> Duration {
-    let published = UNIX_EPOCH + Duration::from_nanos(u64::try_from(status.published_ns).unwrap_or(0));
-    SystemTime::now().duration_since(published).unwrap_or_default()
+fn freshness(fresh: Freshness) -> String {
+    let as_of = match fresh.as_of_ns {
+        Some(ns) => format!("as of {} ago", ago(age(ns))),
+        None => "not known".into(),
+    };
+    match fresh.state {
+        WatchState::Current => format!("watched; every change that was seen is in the index, {as_of}"),
+        WatchState::Behind => format!("watched; changes were seen that are being indexed, {as_of}"),
+        WatchState::Polled => format!("gone over every few seconds, {as_of}"),
+        _ => format!("{as_of}; run leindex-engine to take up what has changed since, or keep it fresh with watch"),
+    }
+}
+
+/// Since a time in nanoseconds since the epoch.
+fn age(ns: i64) -> Duration {
+    let then = UNIX_EPOCH + Duration::from_nanos(u64::try_from(ns).unwrap_or(0));
+    SystemTime::now().duration_since(then).unwrap_or_default()
 }
 
 /// A time span in its largest unit.

@@ -8,7 +8,7 @@ use crate::rules::{Case, Database, RULE_FILE_BYTES_MAX, RuleFile, Source, Source
 use crate::shard::{
     GlobalRules, Repository, RuleOptions, find_repository, read_file, repository_rules, rule_file_names,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What the walk starts with.
@@ -64,6 +64,21 @@ pub(super) fn load(
     let options =
         RuleOptions { files: config.rule_files, git_everywhere: !config.require_git, hidden: config.hidden, case };
     Ok(BaseRules { stack: Stack::with_database(files, database), prefix, repository, options, global })
+}
+
+/// Files outside of the walk that [`load`] reads, or would read if they were there.
+pub(super) fn files(layout: &Layout, config: &RulesConfig) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = config.extra_files.iter().map(|path| layout.root.join(path)).collect();
+    if config.rule_files {
+        files.extend(config.global_file.clone());
+        if let Some(root) = find_repository(&layout.root) {
+            files.extend(Repository::open(root, Vec::new()).files());
+            let above = layout.root.ancestors().skip(1).take_while(|dir| dir.starts_with(root));
+            let named = above.flat_map(|dir| rule_file_names(true).map(|(name, _)| dir.join(bytes_path(name))));
+            files.extend(named);
+        }
+    }
+    files
 }
 
 fn prefix_of(root: &Path, repository: &Path) -> Vec<u8> {

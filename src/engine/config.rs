@@ -83,6 +83,8 @@ pub struct Config {
     pub lookahead: usize,
     /// How long an operation may take.
     pub io_timeout: Duration,
+    /// Whether a run waits while another one is writing.
+    pub wait_for_writer: bool,
 }
 
 impl Config {
@@ -109,6 +111,7 @@ impl Default for Config {
             inverter_bytes: limits::INVERTER_BYTES,
             lookahead: 64,
             io_timeout: limits::IO_TIMEOUT,
+            wait_for_writer: false,
         }
     }
 }
@@ -189,6 +192,13 @@ impl EngineBuilder {
     /// the kernel does not let go of outlives the run: it ends when the file system answers, or with the process.
     pub fn io_timeout(mut self, timeout: Duration) -> Self {
         self.config.io_timeout = timeout;
+        self
+    }
+
+    /// Whether a run waits for the end of another one that is writing the index, instead of ending with
+    /// [`OpenError::Busy`]. Default: it does not.
+    pub fn wait_for_writer(mut self, wait: bool) -> Self {
+        self.config.wait_for_writer = wait;
         self
     }
 

@@ -30,6 +30,7 @@ pub(super) fn list(engine: &Engine) -> Result<FileList, RunError> {
     let progress = Arc::default();
     let scan = Scan {
         only: None,
+        watches: None,
         store: None,
         factory: None,
         database: None,

@@ -43,6 +43,9 @@ impl Layout {
 
     /// Creates the index directory with the files that tell other programs what it is.
     pub(super) fn create(&self) -> Result<(), OpenError> {
+        // A tree that is gone does not come back because of its index.
+        let root = |source| OpenError::Root { path: self.root.clone(), source };
+        fs::metadata(&self.root).map_err(root)?;
         let create = || -> io::Result<()> {
             fs::create_dir_all(&self.index_dir)?;
             for (name, content) in [(".gitignore", "*\n"), ("CACHEDIR.TAG", CACHEDIR_TAG)] {
@@ -70,6 +73,16 @@ impl Layout {
 
     pub(super) fn lock_file(&self) -> PathBuf {
         self.index_dir.join("lock")
+    }
+
+    /// Says how fresh the index is.
+    pub(super) fn freshness_file(&self) -> PathBuf {
+        self.index_dir.join("fresh")
+    }
+
+    /// Locked by the watcher.
+    pub(super) fn watch_lock_file(&self) -> PathBuf {
+        self.index_dir.join("watch")
     }
 
     /// Path of the index directory relative to the root, when it lies inside.

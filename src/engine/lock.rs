@@ -4,6 +4,8 @@ use super::layout::Layout;
 use crate::error::OpenError;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Held for the length of a run.
 #[derive(Debug)]
@@ -14,6 +16,20 @@ impl Drop for WriterLock {
         // Closing is not enough: a child that is just being started has a copy of the descriptor for a moment.
         if let Err(error) = self.0.unlock() {
             tracing::debug!(%error, "the lock goes with the process");
+        }
+    }
+}
+
+/// How often a lock that another process holds is asked for.
+const ASK: Duration = Duration::from_millis(20);
+
+/// Takes the lock when the run that holds it has ended. Gives up when it is `cancelled`.
+pub(super) fn wait(layout: &Layout, cancelled: &AtomicBool) -> Result<WriterLock, OpenError> {
+    tracing::info!(index = %layout.index_dir.display(), "waiting for the end of another run");
+    loop {
+        match acquire(layout) {
+            Err(OpenError::Busy { .. }) if !cancelled.load(Relaxed) => std::thread::sleep(ASK),
+            acquired => return acquired,
         }
     }
 }

@@ -6,6 +6,7 @@
 mod base_rules;
 mod config;
 mod files;
+mod freshness;
 mod layout;
 mod lock;
 mod report;
@@ -14,14 +15,17 @@ mod run;
 mod snapshot;
 mod verdicts;
 mod verify;
+mod watch;
 
 pub use config::{Config, EngineBuilder, RulesConfig, Shards};
 pub use files::FileList;
+pub use freshness::{Freshness, WatchState};
 pub use report::{Outcome, Report, Seconds};
 pub use run::{Canceller, Event, Progress, Run};
 pub use snapshot::{Snapshot, Status};
 pub use verdicts::{Rule, Verdicts};
 pub use verify::Verification;
+pub use watch::{Watch, WatchEvent, WatchOptions, WatchStopper};
 
 use crate::error::{OpenError, QueryError, RunError};
 use crate::store::{Store, StoreReader};
@@ -77,15 +81,34 @@ impl Engine {
     /// Brings the index up to date with the tree: the first run builds it, later runs read what has changed. Returns at
     /// once; the work is done in the background, and whatever goes wrong is told by [`Run::wait`].
     pub fn index(&self) -> Run {
-        run::start(self.clone(), None)
+        run::start(self.clone(), run::Request::default())
     }
 
     /// As [`Engine::index`] for a caller that knows what has changed: only these paths are looked at, relative to the
     /// root or absolute; directories with all that is below them. Paths outside of the root are ignored.
     pub fn update<P: AsRef<Path>>(&self, changed: &[P]) -> Run {
+        run::start(self.clone(), run::Request { only: self.only(changed), watches: None })
+    }
+
+    /// Keeps the index equal to the tree from now on, in the background. On Linux the kernel tells what changes; elsewhere,
+    /// and where that cannot be had, the tree is gone over every few seconds, which the watcher says.
+    ///
+    /// # Errors
+    /// [`OpenError::Watched`] when somebody watches this tree already, or when the index directory cannot be written.
+    pub fn watch(&self, options: WatchOptions) -> Result<Watch, OpenError> {
+        watch::start(self.clone(), options)
+    }
+
+    /// How fresh the published generation is: what the last run and a watcher, of any process, have left word of.
+    pub fn freshness(&self) -> Freshness {
+        freshness::read(&self.inner.layout)
+    }
+
+    /// What of the tree a run has to look at when these paths have changed; `None` for all of it.
+    fn only<P: AsRef<Path>>(&self, changed: &[P]) -> Option<Vec<PathBuf>> {
         let paths: Vec<PathBuf> = changed.iter().filter_map(|path| self.in_root(path.as_ref())).collect();
         let whole = paths.iter().any(|path| path.as_os_str().is_empty());
-        run::start(self.clone(), (!whole).then_some(paths))
+        (!whole).then_some(paths)
     }
 
     /// A path that was named as changed, relative to the root; a rule file stands for its directory. `None` outside.

@@ -2,11 +2,11 @@
 
 use super::layout::Layout;
 use super::report::{Outcome, Report, Seconds, peak_rss_bytes};
-use super::{Engine, Shards, base_rules, lock, rules_database};
+use super::{Engine, Shards, base_rules, freshness, lock, rules_database};
 use crate::commit::{Committed, Committer, NextIds, recovery};
 use crate::counters::Counts;
-use crate::error::{RunError, StoreError};
-use crate::io::Selected;
+use crate::error::{OpenError, RunError, StoreError};
+use crate::io::{Selected, Watches};
 use crate::limits::COMMIT_CHANNEL;
 use crate::record::path_bytes;
 use crate::rules::Database;
@@ -210,8 +210,17 @@ impl Drop for CancelOnPanic<'_> {
     }
 }
 
-/// Starts a run over the whole tree, or over `only` some paths of it.
-pub(super) fn start(engine: Engine, only: Option<Vec<PathBuf>>) -> Run {
+/// What is asked of a run.
+#[derive(Debug, Default)]
+pub(super) struct Request {
+    /// Paths relative to the root; `None` for the whole tree.
+    pub(super) only: Option<Vec<PathBuf>>,
+    /// Told of each directory before it is listed.
+    pub(super) watches: Option<Arc<Watches>>,
+}
+
+/// Starts a run.
+pub(super) fn start(engine: Engine, request: Request) -> Run {
     let (sender, events) = mpsc::sync_channel(EVENTS_MAX);
     let shared = Arc::new(Shared {
         started: Instant::now(),
@@ -225,7 +234,7 @@ pub(super) fn start(engine: Engine, only: Option<Vec<PathBuf>>) -> Run {
     let for_thread = Arc::clone(&shared);
     let body = move || {
         let guard = EndOnPanic(&for_thread);
-        let result = run(&engine, &for_thread, only);
+        let result = run(&engine, &for_thread, request);
         drop(guard);
         for_thread.end(result);
     };
@@ -240,11 +249,16 @@ pub(super) fn start(engine: Engine, only: Option<Vec<PathBuf>>) -> Run {
     Run { shared, thread, events }
 }
 
-fn run(engine: &Engine, shared: &Shared, only: Option<Vec<PathBuf>>) -> Result<Report, RunError> {
+fn run(engine: &Engine, shared: &Shared, request: Request) -> Result<Report, RunError> {
+    let began_ns = freshness::now_ns();
+    let watched = request.watches.is_some();
     let layout = &engine.inner.layout;
     let config = &engine.inner.config;
     let selected = config.select_backend()?;
-    let _lock = lock::acquire(layout)?;
+    let _lock = match lock::acquire(layout) {
+        Err(OpenError::Busy { .. }) if config.wait_for_writer => lock::wait(layout, &shared.cancelled)?,
+        acquired => acquired?,
+    };
     let store = engine.store()?;
     let opened = recovery::open_for_writing(&store, &engine.text_dir()).map_err(|error| layout.run_error(error))?;
     let published = opened.published;
@@ -257,7 +271,8 @@ fn run(engine: &Engine, shared: &Shared, only: Option<Vec<PathBuf>>) -> Result<R
         Arc::new(Ids { next_file: AtomicU32::new(published.next_file), next_dir: AtomicU32::new(published.next_dir) });
     let compiled = engine.compiled_rules(&store);
     let scan = Scan {
-        only,
+        only: request.only,
+        watches: request.watches,
         store: known.then(|| store.clone()),
         factory: Some(opened.text.factory()),
         database: compiled.database.clone(),
@@ -292,6 +307,9 @@ fn run(engine: &Engine, shared: &Shared, only: Option<Vec<PathBuf>>) -> Result<R
         rules_database::keep(&store, &renewed);
         engine.set_compiled_rules(renewed);
     }
+    if whole && !watched && !shared.cancelled.load(Relaxed) {
+        freshness::note_run(layout, began_ns);
+    }
     let mut report = report(engine, shared, &selected, published, shards, scanned?, committed);
     report.compiled_rules = compiled.database.map_or(0, |database| database.expressions().count());
     Ok(report)
@@ -306,6 +324,7 @@ fn has_files(store: &Store, shared: &Shared) -> Result<bool, StoreError> {
 /// What differs between scans; everything else is configuration.
 pub(super) struct Scan {
     pub(super) only: Option<Vec<PathBuf>>,
+    pub(super) watches: Option<Arc<Watches>>,
     /// What is published, if anything is.
     pub(super) store: Option<Store>,
     /// Makes segments; `None` to list files only.
@@ -359,6 +378,7 @@ pub(super) fn scan_input(engine: &Engine, selected: &Selected, scan: Scan) -> Re
         root_path: layout.root.clone(),
         global: base.global,
         index_dir: layout.index_dir_in_root(),
+        watches: scan.watches,
         file_bytes_max: config.file_bytes_max,
         batch_files: config.batch_files,
         lookahead: config.lookahead,

@@ -1,6 +1,7 @@
 //! One published generation, open for searching.
 
 use super::Engine;
+use super::freshness::{self, Freshness};
 use crate::error::{OpenError, QueryError, StoreError};
 use crate::query::{Query, SearchResult, Searcher};
 use crate::record::{FileMeta, Flags, path_bytes};
@@ -22,6 +23,7 @@ const OPEN_ATTEMPTS: usize = 8;
 pub struct Snapshot {
     searcher: Arc<Searcher>,
     published: Published,
+    freshness: Freshness,
     index_bytes: u64,
 }
 
@@ -63,6 +65,8 @@ impl Snapshot {
     pub(super) fn open(engine: &Engine) -> Result<Snapshot, QueryError> {
         let store = engine.existing_store()?;
         let layout = &engine.inner.layout;
+        // Before the generation is looked up: it may be fresher than that, not staler.
+        let freshness = freshness::read(layout);
         let mut last = None;
         for _ in 0..OPEN_ATTEMPTS {
             let open = || -> Result<(Searcher, Published), StoreError> {
@@ -76,7 +80,7 @@ impl Snapshot {
             match open() {
                 Ok((searcher, published)) => {
                     let searcher = Arc::new(searcher);
-                    return Ok(Snapshot { searcher, published, index_bytes: layout.disk_bytes() });
+                    return Ok(Snapshot { searcher, published, freshness, index_bytes: layout.disk_bytes() });
                 }
                 Err(error) => last = Some(error),
             }
@@ -140,6 +144,11 @@ impl Snapshot {
     /// The generation.
     pub fn generation(&self) -> u64 {
         self.published.generation
+    }
+
+    /// How fresh it was when it was opened.
+    pub fn freshness(&self) -> Freshness {
+        self.freshness
     }
 
     /// Whether it holds the whole tree; not so after a first run that was stopped.

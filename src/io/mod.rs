@@ -2,8 +2,13 @@
 //!
 //! The contract and the portable backend are in the crate `leindex-fallback`.
 
+mod mounts;
 #[cfg(all(target_os = "linux", not(miri)))]
 mod uring;
+pub(crate) mod watches;
+
+pub(crate) use mounts::remote_in;
+pub(crate) use watches::Watches;
 
 use leindex_fallback::{Backend, Fetch, IoStats, Kind, Listing, ThreadBackend, WorkerOptions};
 use std::path::Path;

@@ -4,6 +4,7 @@ use super::ingest::Ids;
 use super::rules_in_dir::{GlobalRules, RuleOptions};
 use crate::counters::{self, Counters};
 use crate::error::{Skip, StoreError};
+use crate::io::Watches;
 use crate::limits::SKIPS_LISTED;
 use crate::rules::{Database, Expressions, Stack};
 use crate::store::Store;
@@ -27,6 +28,8 @@ pub(crate) struct ScanContext {
     pub(crate) global: Option<GlobalRules>,
     /// The index directory, relative to the root: never entered.
     pub(crate) index_dir: Option<Vec<u8>>,
+    /// Told of each directory before it is listed.
+    pub(crate) watches: Option<Arc<Watches>>,
     pub(crate) file_bytes_max: u64,
     pub(crate) batch_files: usize,
     pub(crate) cancelled: Arc<AtomicBool>,

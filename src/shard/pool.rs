@@ -15,6 +15,7 @@ use super::scan::{DirAt, DirJob, Job, Scanner};
 use super::worker::{run_reader, run_shard};
 use crate::counters::{Counters, Counts};
 use crate::error::{Skip, StoreError};
+use crate::io::Watches;
 use crate::limits::READERS_PER_CORE;
 use crate::record::ROOT;
 use crate::rules::{Expressions, Stack};
@@ -64,6 +65,8 @@ pub(crate) struct ScanInput {
     pub(crate) root_path: PathBuf,
     pub(crate) global: Option<GlobalRules>,
     pub(crate) index_dir: Option<Vec<u8>>,
+    /// Told of each directory before it is listed.
+    pub(crate) watches: Option<Arc<Watches>>,
     pub(crate) file_bytes_max: u64,
     pub(crate) batch_files: usize,
     pub(crate) lookahead: usize,
@@ -143,6 +146,7 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
         root_path: input.root_path,
         global: input.global,
         index_dir: input.index_dir,
+        watches: input.watches,
         file_bytes_max: input.file_bytes_max,
         batch_files: input.batch_files,
         cancelled: input.cancelled,

@@ -38,6 +38,12 @@ impl Repository {
         &self.base
     }
 
+    /// Files of git's that decide what is ignored: its own exclude file, and its index.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let of = |(dir, common): &(PathBuf, PathBuf)| vec![dir.join("index"), common.join("info/exclude")];
+        self.directories.as_ref().map(of).unwrap_or_default()
+    }
+
     /// The content of `info/exclude`.
     pub(crate) fn exclude(&self) -> Option<Vec<u8>> {
         let (_, common) = self.directories.as_ref()?;

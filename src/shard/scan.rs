@@ -179,6 +179,9 @@ impl<'r> Scanner<'r> {
             DirAt::In(parent, name) => self.open_dir(parent, name, sink).map(Arc::new),
         };
         let listed = opened.map_err(|error| ("open directory", error)).and_then(|dir| {
+            if let Some(watches) = &self.context.watches {
+                watches.directory(&job.path);
+            }
             let mut listing = Listing::new();
             self.io.list(&dir, &mut listing).map_err(|error| ("list", error))?;
             Ok((dir, listing))
@@ -299,7 +302,11 @@ impl<'r> Scanner<'r> {
         }
         let base = [&self.context.rule_prefix[..], &job.path].concat();
         let root = self.context.root_path.join(bytes_path(&job.path));
-        Repository::begins(&root, base, job.repository.as_deref()).map(Arc::new)
+        let repository = Repository::begins(&root, base, job.repository.as_deref()).map(Arc::new)?;
+        if let Some(watches) = &self.context.watches {
+            repository.files().iter().for_each(|file| watches.file(file, &job.path));
+        }
+        Some(repository)
     }
 
     fn rules(

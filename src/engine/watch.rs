@@ -1,0 +1,413 @@
+//! Keeps an index equal to its tree: waits for changes, lets them settle for a moment, and runs an update.
+//!
+//! The index is never called fresh when that is not known. A change that may have been missed (more of them than the
+//! kernel keeps, a directory that cannot be watched) makes the whole tree be gone over: a run without changes costs little
+//! more than a walk.
+
+use super::freshness::{WatchLock, WatchState, now_ns};
+use super::report::{Outcome, Report};
+use super::run::{Canceller, Request, Run};
+use super::{Engine, base_rules, run};
+use crate::error::{OpenError, RunError};
+use crate::io::watches::Changes;
+use crate::io::{Watches, remote_in};
+use crate::record::bytes_path;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Events that a caller has not taken are dropped past this many.
+const EVENTS_MAX: usize = 256;
+/// How soon another attempt is made after a run has failed, the first time, and at most.
+const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
+/// A poll of a tree takes at most this share of the time.
+const POLL_SHARE: u32 = 20;
+
+/// How a tree is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WatchOptions {
+    /// An update begins when nothing has changed for so long: 20 ms unless set.
+    pub settle: Duration,
+    /// And at the latest so long after the first change: 200 ms unless set.
+    pub settle_max: Duration,
+    /// How often the whole tree is gone over all the same, for what the kernel does not tell: writes through memory maps,
+    /// rule files outside of the tree. 10 minutes unless set.
+    pub rescan: Duration,
+    /// How often it is gone over where it cannot be watched: 2 s unless set; more rarely when a run takes long.
+    pub poll: Duration,
+    /// Do not ask the kernel for changes, but poll.
+    pub poll_only: bool,
+}
+
+impl Default for WatchOptions {
+    fn default() -> WatchOptions {
+        WatchOptions {
+            settle: Duration::from_millis(20),
+            settle_max: Duration::from_millis(200),
+            rescan: Duration::from_secs(600),
+            poll: Duration::from_secs(2),
+            poll_only: false,
+        }
+    }
+}
+
+/// What a watcher did or met.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum WatchEvent {
+    /// A run has brought the index up to date.
+    Updated(Box<Report>),
+    /// Everything is gone over once more, because changes may have been missed: why.
+    Rescan(String),
+    /// The tree cannot be watched, and is gone over at this interval instead: why, and what to change.
+    Polling(String, Duration),
+    /// A run has failed, and is tried again: why.
+    Failed(String),
+    /// The watcher has ended.
+    Ended,
+}
+
+/// A watcher that goes on in the background. Dropping it stops it and waits for its end.
+#[derive(Debug)]
+pub struct Watch {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<(), RunError>>>,
+    events: mpsc::Receiver<WatchEvent>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    stop: AtomicBool,
+    /// What the watcher waits for or runs now, so that it can be stopped.
+    now: Mutex<Now>,
+    stopped: Condvar,
+    events: mpsc::SyncSender<WatchEvent>,
+}
+
+#[derive(Debug, Default)]
+struct Now {
+    watches: Option<Arc<Watches>>,
+    run: Option<Canceller>,
+}
+
+/// Stops a watcher. Clone it, send it anywhere.
+#[derive(Clone, Debug)]
+pub struct WatchStopper(Arc<Shared>);
+
+impl WatchStopper {
+    /// Asks the watcher to stop. Returns at once; the watcher ends a moment later, and what was published stays.
+    pub fn stop(&self) {
+        self.0.stop.store(true, Relaxed);
+        let now = self.0.lock_now();
+        if let Some(watches) = &now.watches {
+            watches.wake();
+        }
+        if let Some(run) = &now.run {
+            run.cancel();
+        }
+        drop(now);
+        self.0.stopped.notify_all();
+    }
+}
+
+impl Watch {
+    /// The next event, waiting up to `patience` for it.
+    pub fn next_event(&self, patience: Duration) -> Option<WatchEvent> {
+        self.events.recv_timeout(patience).ok()
+    }
+
+    /// A handle that stops the watcher.
+    pub fn stopper(&self) -> WatchStopper {
+        WatchStopper(Arc::clone(&self.shared))
+    }
+
+    /// Whether the watcher has ended.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits for the end: until somebody stops it, or the tree is gone.
+    ///
+    /// # Errors
+    /// What has ended it, if nobody stopped it.
+    pub fn wait(mut self) -> Result<(), RunError> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<(), RunError> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        thread
+            .join()
+            .unwrap_or_else(|payload| Err(RunError::Panicked { detail: crate::shard::panic_message(&*payload) }))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stopper().stop();
+        if let Err(error) = self.join() {
+            tracing::debug!(%error, "a watcher that nobody waited for has ended");
+        }
+    }
+}
+
+impl Shared {
+    fn lock_now(&self) -> std::sync::MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
+    /// An event nobody listens for is no loss.
+    fn tell(&self, event: WatchEvent) {
+        let _ = self.events.try_send(event);
+    }
+
+    /// Waits until the time is over or somebody stops the watcher.
+    fn sleep(&self, time: Duration) {
+        let until = Instant::now() + time;
+        let mut now = self.lock_now();
+        while !self.is_stopped() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            now = self.stopped.wait_timeout(now, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// Starts to watch the tree of `engine`.
+pub(super) fn start(engine: Engine, options: WatchOptions) -> Result<Watch, OpenError> {
+    let lock = WatchLock::acquire(&engine.inner.layout)?;
+    let (sender, events) = mpsc::sync_channel(EVENTS_MAX);
+    let shared = Arc::new(Shared {
+        stop: AtomicBool::new(false),
+        now: Mutex::default(),
+        stopped: Condvar::new(),
+        events: sender,
+    });
+    let watcher = Watcher { engine, options, lock, shared: Arc::clone(&shared), watches: None, due: Due::default() };
+    let builder = std::thread::Builder::new().name("leindex-watch".into());
+    let thread = builder.spawn(move || watcher.run()).map_err(|error| OpenError::Setting {
+        setting: "watch",
+        detail: format!("no thread could be started: {error}"),
+    })?;
+    Ok(Watch { shared, thread: Some(thread), events })
+}
+
+/// What is not in the index yet.
+#[derive(Debug, Default)]
+struct Due {
+    paths: BTreeSet<Vec<u8>>,
+    everything: bool,
+    root_gone: bool,
+}
+
+impl Due {
+    fn is_empty(&self) -> bool {
+        self.paths.is_empty() && !self.everything && !self.root_gone
+    }
+}
+
+struct Watcher {
+    engine: Engine,
+    options: WatchOptions,
+    lock: WatchLock,
+    shared: Arc<Shared>,
+    /// `None` when the tree is polled.
+    watches: Option<Arc<Watches>>,
+    due: Due,
+}
+
+impl Watcher {
+    fn run(mut self) -> Result<(), RunError> {
+        let ended = self.go_on();
+        if let Err(error) = &ended {
+            tracing::warn!(%error, "no longer watching");
+        }
+        self.shared.tell(WatchEvent::Ended);
+        ended
+    }
+
+    fn go_on(&mut self) -> Result<(), RunError> {
+        self.begin_to_watch();
+        self.due.everything = true;
+        let mut failures = 0;
+        while !self.shared.is_stopped() {
+            if self.due.root_gone {
+                self.check_root()?;
+            }
+            let began = Instant::now();
+            match self.update() {
+                Ok(()) => failures = 0,
+                Err(error) if is_final(&error) => return Err(error),
+                Err(error) => {
+                    self.failed(&error, failures);
+                    failures += 1;
+                    continue;
+                }
+            }
+            self.give_up_watching_if_incomplete();
+            self.wait_for_changes(began.elapsed())?;
+        }
+        Ok(())
+    }
+
+    /// Before the first run, which tells the watches of every directory.
+    fn begin_to_watch(&mut self) {
+        if self.options.poll_only {
+            return;
+        }
+        let root = self.engine.root();
+        let watches = match remote_in(root) {
+            Some((kind, point)) => Err(format!("{}: changes on {kind} are not told", point.display())),
+            None => Watches::new(root).map_err(|error| error.to_string()),
+        };
+        match watches {
+            Ok(watches) => {
+                let watches = Arc::new(watches);
+                let layout = &self.engine.inner.layout;
+                for file in base_rules::files(layout, &self.engine.inner.config.rules) {
+                    watches.file(&file, b"");
+                }
+                self.shared.lock_now().watches = Some(Arc::clone(&watches));
+                self.watches = Some(watches);
+            }
+            Err(why) => self.poll_because(why),
+        }
+    }
+
+    fn poll_because(&mut self, why: String) {
+        tracing::warn!(why, "polling");
+        self.watches = None;
+        self.shared.lock_now().watches = None;
+        self.shared.tell(WatchEvent::Polling(why, self.options.poll));
+    }
+
+    /// A tree of which some directories are not watched is not watched at all.
+    fn give_up_watching_if_incomplete(&mut self) {
+        if let Some(why) = self.watches.as_ref().and_then(|watches| watches.failure()) {
+            self.poll_because(why);
+        }
+    }
+
+    /// Runs until nothing is due that was seen when the run began.
+    fn update(&mut self) -> Result<(), RunError> {
+        let began_ns = now_ns();
+        self.lock.note(if self.watches.is_some() { WatchState::Behind } else { WatchState::Polled }, None);
+        let paths: Vec<PathBuf> =
+            self.due.paths.iter().map(|path| self.engine.inner.layout.root.join(bytes_path(path))).collect();
+        let only = if self.due.everything { None } else { self.engine.only(&paths) };
+        let run = run::start(self.engine.clone(), Request { only, watches: self.watches.clone() });
+        let report = self.finish(run)?;
+        if report.outcome == Outcome::Cancelled {
+            return Ok(());
+        }
+        self.due = Due::default();
+        if self.watches.is_none() {
+            self.lock.note(WatchState::Polled, Some(began_ns));
+        }
+        self.shared.tell(WatchEvent::Updated(Box::new(report)));
+        Ok(())
+    }
+
+    fn finish(&self, run: Run) -> Result<Report, RunError> {
+        self.shared.lock_now().run = Some(run.canceller());
+        if self.shared.is_stopped() {
+            run.canceller().cancel();
+        }
+        let ended = run.wait();
+        self.shared.lock_now().run = None;
+        ended
+    }
+
+    fn failed(&mut self, error: &RunError, failures: u32) {
+        let pause = RETRY_PAUSES.0.saturating_mul(1 << failures.min(10)).min(RETRY_PAUSES.1);
+        // That another run is at work is no failure; it will be over soon.
+        if !matches!(error, RunError::Open(OpenError::Busy { .. })) {
+            tracing::warn!(%error, "an update has failed");
+            self.shared.tell(WatchEvent::Failed(error.to_string()));
+        }
+        self.shared.sleep(pause);
+    }
+
+    /// Whether the root is gone for good, or another directory has come in its place.
+    fn check_root(&mut self) -> Result<(), RunError> {
+        let path = self.engine.root().to_path_buf();
+        if let Err(source) = std::fs::read_dir(&path) {
+            return Err(RunError::Root { path, source });
+        }
+        // Its watches are those of the old directory.
+        self.due = Due { everything: true, ..Due::default() };
+        self.begin_to_watch();
+        Ok(())
+    }
+
+    /// Waits for changes, and then for them to settle.
+    fn wait_for_changes(&mut self, last_run: Duration) -> Result<(), RunError> {
+        let Some(watches) = self.watches.clone() else {
+            self.shared.sleep(self.options.poll.max(last_run * POLL_SHARE));
+            self.due.everything = true;
+            return Ok(());
+        };
+        let rescan_at = Instant::now() + self.options.rescan;
+        let mut first: Option<Instant> = None;
+        while !self.shared.is_stopped() {
+            let seen_ns = now_ns();
+            let mut changes = Changes::default();
+            watches.collect(&mut changes).map_err(|error| self.lost(error))?;
+            let quiet = changes.is_empty();
+            self.take(changes);
+            if self.due.is_empty() {
+                self.lock.note(WatchState::Current, Some(seen_ns));
+                let left = rescan_at.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    self.due.everything = true;
+                    return Ok(());
+                }
+                watches.wait(Some(left)).map_err(|error| self.lost(error))?;
+                continue;
+            }
+            self.lock.note(WatchState::Behind, None);
+            let first = *first.get_or_insert_with(Instant::now);
+            if self.due.root_gone || quiet || first.elapsed() >= self.options.settle_max {
+                return Ok(());
+            }
+            // Not woken by each change: whatever comes meanwhile is collected at once.
+            self.shared.sleep(self.options.settle);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, changes: Changes) {
+        let Changes { mut paths, lost, root_gone } = changes;
+        let index_dir = self.engine.inner.layout.index_dir_in_root();
+        paths.retain(|path| index_dir.as_ref() != Some(path));
+        self.due.root_gone |= root_gone;
+        self.due.paths.append(&mut paths);
+        if let Some(why) = lost {
+            self.due.everything = true;
+            self.shared.tell(WatchEvent::Rescan(why.to_owned()));
+        }
+    }
+
+    fn lost(&self, source: std::io::Error) -> RunError {
+        RunError::Root { path: self.engine.root().to_path_buf(), source }
+    }
+}
+
+/// Whether trying again is pointless.
+fn is_final(error: &RunError) -> bool {
+    matches!(
+        error,
+        RunError::Root { .. }
+            | RunError::Open(OpenError::Setting { .. } | OpenError::Format { .. } | OpenError::Damaged { .. })
+    )
+}
