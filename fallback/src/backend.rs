@@ -32,8 +32,9 @@
 //!     flight end as they can, if need be with an error of kind `Interrupted`. A plain call is not cut short.
 //!
 //! What not every backend can promise: time-outs. A blocking call on a dead network mount cannot be interrupted on every
-//! system, so a caller that must answer keeps workers on threads of their own and watches them from outside. A backend
-//! with operations in flight gives one up after [`WorkerOptions::timeout`]: it ends with an error of kind `TimedOut`.
+//! system. A backend with operations in flight gives one up after [`WorkerOptions::timeout`]: it ends with an error of
+//! kind `TimedOut`. For plain calls there is [`BoundedWorker`](crate::BoundedWorker), which leaves them to threads that it
+//! can leave behind; it is for file systems that may hang.
 //!
 //! Directory listing has no asynchronous form in any kernel we know, so `list` and `open_dir` are plain calls in every
 //! backend.
@@ -166,6 +167,12 @@ impl WorkerOptions {
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.as_ref().is_some_and(|flag| flag.load(Relaxed))
     }
+}
+
+/// The error of an operation that was given up after `waited`.
+pub fn no_answer(waited: Duration) -> io::Error {
+    let detail = format!("no answer within {} s: the file system hangs", waited.as_secs_f64());
+    io::Error::new(io::ErrorKind::TimedOut, detail)
 }
 
 /// The error of what was not done because of a cancel.

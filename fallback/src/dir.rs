@@ -6,12 +6,13 @@
 /// On Unix it holds one descriptor, so it stays the same directory however its path is renamed or replaced meanwhile,
 /// and at most as many can be open as the limit of open files allows. Elsewhere it is a path, which makes no such
 /// promise.
-#[derive(Debug)]
-pub struct Dir(imp::Dir);
+#[derive(Clone, Debug)]
+pub struct Dir(std::sync::Arc<imp::Dir>);
 
 #[cfg(all(unix, not(miri)))]
 mod imp {
     use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     #[derive(Debug)]
@@ -24,7 +25,7 @@ mod imp {
     impl super::Dir {
         /// Takes an open directory over. Whether it is one shows when it is used.
         pub fn from_fd(fd: OwnedFd) -> super::Dir {
-            super::Dir(Dir { fd, listed: AtomicBool::new(false) })
+            super::Dir(Arc::new(Dir { fd, listed: AtomicBool::new(false) }))
         }
 
         /// Notes that it is being listed; true when it was before.
@@ -50,7 +51,7 @@ mod imp {
     impl super::Dir {
         /// The directory at `path`. Whether there is one shows when it is used.
         pub fn from_path(path: PathBuf) -> super::Dir {
-            super::Dir(path)
+            super::Dir(std::sync::Arc::new(path))
         }
 
         /// Its path.

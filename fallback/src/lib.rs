@@ -49,6 +49,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+mod bounded;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod dir;
@@ -59,7 +60,8 @@ mod listing;
 mod op;
 mod threads;
 
-pub use backend::{Backend, Worker, WorkerOptions, cancelled};
+pub use backend::{Backend, Worker, WorkerOptions, cancelled, no_answer};
+pub use bounded::{BoundedBackend, BoundedWorker};
 pub use dir::Dir;
 #[cfg(feature = "faulty")]
 pub use faulty::{Faults, FaultyBackend};

@@ -4,7 +4,8 @@
 
 use leindex_fallback::faulty::{Fault, Injected};
 use leindex_fallback::{
-    Backend, Faults, FaultyBackend, Fetch, Listing, Op, ThreadBackend, Worker, WorkerOptions, conformance,
+    Backend, BoundedBackend, Faults, FaultyBackend, Fetch, Listing, Op, ThreadBackend, Worker, WorkerOptions,
+    conformance,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,6 +31,11 @@ fn threads_conform() {
     let backend = ThreadBackend::new();
     assert_eq!(backend.name(), "threads");
     conformance::run(&backend, &scratch("threads"));
+}
+
+#[test]
+fn threads_with_a_time_out_on_each_call_conform() {
+    conformance::run(&BoundedBackend::new(), &scratch("bounded"));
 }
 
 #[test]

@@ -151,7 +151,7 @@ pub(crate) struct RunArgs {
     /// Files in a batch, which is published as a whole or not at all [default: 100]
     #[arg(long, value_name = "N")]
     pub(crate) batch_files: Option<usize>,
-    /// Skip a file that gives no answer for so long, where the backend can: io_uring [default: 30]
+    /// Skip a file or directory that gives no answer for so long [default: 30]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) io_timeout: Option<u32>,
     /// When another run is writing the index, wait for its end instead of failing

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::error::OpenError;
-use crate::io::{BackendChoice, Selected, select};
+use crate::io::{BackendChoice, Selected, for_tree, select};
 use crate::limits;
 use crate::shard::placement::Placement;
 use leindex_fallback::Backend;
@@ -88,11 +88,14 @@ pub struct Config {
 }
 
 impl Config {
-    pub(super) fn select_backend(&self) -> Result<Selected, OpenError> {
+    /// The backend for the tree in `root`.
+    pub(super) fn select_backend(&self, root: &Path) -> Result<Selected, OpenError> {
         if let Some(backend) = &self.own_backend {
             return Ok(Selected { backend: Arc::clone(backend), why: "given by the caller".into(), fell_back: false });
         }
-        select(self.backend).map_err(|error| OpenError::Setting { setting: "backend", detail: error.to_string() })
+        let selected = select(self.backend)
+            .map_err(|error| OpenError::Setting { setting: "backend", detail: error.to_string() })?;
+        Ok(for_tree(selected, root))
     }
 }
 
@@ -187,9 +190,10 @@ impl EngineBuilder {
         self
     }
 
-    /// How long a stat, open or read in a ring may take before the file is skipped. Default 30 s, from 1 ms to an hour.
-    /// The other backend, and the listing of directories, wait for as long as the system does. The thread of a ring that
-    /// the kernel does not let go of outlives the run: it ends when the file system answers, or with the process.
+    /// How long a stat, open or read in a ring may take before the file is skipped; on remote file systems, any call of
+    /// either backend. Default 30 s, from 1 ms to an hour. On local ones the other backend, and the listing of
+    /// directories, wait for as long as the system does. A thread that the kernel does not let go of outlives the run: it
+    /// ends when the file system answers, or with the process.
     pub fn io_timeout(mut self, timeout: Duration) -> Self {
         self.config.io_timeout = timeout;
         self

@@ -24,7 +24,7 @@ pub struct FileList {
 
 pub(super) fn list(engine: &Engine) -> Result<FileList, RunError> {
     let layout = &engine.inner.layout;
-    let selected = engine.inner.config.select_backend()?;
+    let selected = engine.inner.config.select_backend(&layout.root)?;
     // Nothing is sent, so nobody needs to listen.
     let (to_commit, _) = crossbeam_channel::unbounded();
     let progress = Arc::default();

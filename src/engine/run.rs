@@ -254,7 +254,7 @@ fn run(engine: &Engine, shared: &Shared, request: Request) -> Result<Report, Run
     let watched = request.watches.is_some();
     let layout = &engine.inner.layout;
     let config = &engine.inner.config;
-    let selected = config.select_backend()?;
+    let selected = config.select_backend(&layout.root)?;
     let _lock = match lock::acquire(layout) {
         Err(OpenError::Busy { .. }) if config.wait_for_writer => lock::wait(layout, &shared.cancelled)?,
         acquired => acquired?,

@@ -10,7 +10,7 @@ pub(crate) mod watches;
 pub(crate) use mounts::remote_in;
 pub(crate) use watches::Watches;
 
-use leindex_fallback::{Backend, Fetch, IoStats, Kind, Listing, ThreadBackend, WorkerOptions};
+use leindex_fallback::{Backend, BoundedBackend, Fetch, IoStats, Kind, Listing, ThreadBackend, WorkerOptions};
 use std::path::Path;
 use std::sync::Arc;
 use std::{fmt, io};
@@ -79,6 +79,18 @@ fn ring() -> Result<Selected, Unavailable> {
 #[cfg(not(all(target_os = "linux", not(miri))))]
 fn ring() -> Result<Selected, Unavailable> {
     Err(Unavailable("io_uring is a part of Linux: here there are only threads".into()))
+}
+
+/// The backend for the tree in `root`, which must have no links in it: on file systems that may never answer, plain calls
+/// are made by threads that can be left behind.
+pub(crate) fn for_tree(selected: Selected, root: &Path) -> Selected {
+    match remote_in(root) {
+        Some((kind, point)) if selected.backend.name() == "threads" => {
+            let why = format!("{}; each call has a time-out, for {} is {kind}", selected.why, point.display());
+            Selected { backend: Arc::new(BoundedBackend::new()), why, ..selected }
+        }
+        _ => selected,
+    }
 }
 
 /// Files that [`trial`] reads, and the most bytes of each.

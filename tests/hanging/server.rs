@@ -21,6 +21,8 @@ pub(super) const QUICK: u64 = 40;
 pub(super) const HANGING: [&str; 3] = ["lookup.rs", "open.rs", "read.rs"];
 /// Files whose open fails for want of descriptors, on the server's side.
 pub(super) const REFUSED: [&str; 2] = ["full-1.rs", "full-2.rs"];
+/// Directories of which one operation is never answered.
+pub(super) const HANGING_DIRS: [&str; 2] = ["entering", "listing"];
 /// The number of the root is 1.
 const FIRST: u64 = 2;
 const TTL: Duration = Duration::from_secs(600);
@@ -37,12 +39,16 @@ pub(super) fn content(index: u64) -> String {
 }
 
 fn name(index: u64) -> String {
-    let odd = HANGING.into_iter().chain(REFUSED).nth(index.wrapping_sub(QUICK) as usize);
+    let odd = HANGING.into_iter().chain(REFUSED).chain(HANGING_DIRS).nth(index.wrapping_sub(QUICK) as usize);
     odd.map_or_else(|| format!("{index}.rs"), str::to_owned)
 }
 
 fn names() -> impl Iterator<Item = String> {
-    (0..QUICK + (HANGING.len() + REFUSED.len()) as u64).map(name)
+    (0..QUICK + (HANGING.len() + REFUSED.len() + HANGING_DIRS.len()) as u64).map(name)
+}
+
+fn is_dir(name: &str) -> bool {
+    HANGING_DIRS.contains(&name)
 }
 
 /// Lookups that are not answered before somebody writes to this process.
@@ -80,16 +86,16 @@ fn is(inode: INodeNo, name: &str) -> bool {
 }
 
 fn attributes(inode: u64) -> FileAttr {
-    let is_root = inode < FIRST;
+    let is_dir = inode < FIRST || is_dir(&name(inode - FIRST));
     FileAttr {
         ino: INodeNo(inode),
-        size: if is_root { 0 } else { content(inode - FIRST).len() as u64 },
+        size: if is_dir { 0 } else { content(inode - FIRST).len() as u64 },
         blocks: 1,
         atime: UNIX_EPOCH,
         mtime: UNIX_EPOCH,
         ctime: UNIX_EPOCH,
         crtime: UNIX_EPOCH,
-        kind: if is_root { FileType::Directory } else { FileType::RegularFile },
+        kind: if is_dir { FileType::Directory } else { FileType::RegularFile },
         perm: 0o755,
         nlink: 1,
         uid: 0,
@@ -152,9 +158,20 @@ impl Filesystem for Server {
         reply.data(content.as_bytes().get(offset as usize..).unwrap_or_default());
     }
 
-    fn readdir(&self, _: &Request, _: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn opendir(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        if is(inode, HANGING_DIRS[0]) {
+            return self.keep(reply);
+        }
+        reply.opened(FileHandle(0), FopenFlags::empty());
+    }
+
+    fn readdir(&self, _: &Request, inode: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        if is(inode, HANGING_DIRS[1]) {
+            return self.keep(reply);
+        }
         for (index, name) in (0..).zip(names()).skip(offset as usize) {
-            if reply.add(INodeNo(FIRST + index), index + 1, FileType::RegularFile, name) {
+            let kind = if is_dir(&name) { FileType::Directory } else { FileType::RegularFile };
+            if reply.add(INodeNo(FIRST + index), index + 1, kind, name) {
                 break;
             }
         }

@@ -31,25 +31,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use worker::UringWorker;
 
-/// File systems behind a network or another program, by their magic numbers in `statfs`: a stat is a round trip there, and
-/// may never be answered.
-const REMOTE: [u32; 9] = [
-    0x0000_6969, // NFS
-    0x6573_5546, // FUSE, virtiofs
-    0x0102_1997, // 9p
-    0xff53_4d42, // CIFS
-    0xfe53_4d42, // SMB2
-    0x0000_517b, // SMB
-    0x00c3_6400, // Ceph
-    0x5346_414f, // AFS
-    0x7375_7245, // Coda
-];
-
 /// The backend of rings, a ring a worker.
 #[derive(Debug)]
 pub(crate) struct UringBackend {
     caps: Caps,
-    /// The root that was opened last lies on one of [`REMOTE`].
+    /// The root that was opened last is, or holds, a remote file system.
     remote: AtomicBool,
 }
 
@@ -67,8 +53,7 @@ impl Backend for UringBackend {
 
     fn open_root(&self, path: &Path) -> io::Result<Dir> {
         let root = ThreadBackend::new().open_root(path)?;
-        let kind = rustix::fs::fstatfs(&root).map(|statfs| statfs.f_type as u32);
-        self.remote.store(kind.is_ok_and(|kind| REMOTE.contains(&kind)), Relaxed);
+        self.remote.store(super::remote_in(path).is_some(), Relaxed);
         Ok(root)
     }
 

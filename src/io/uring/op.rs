@@ -1,6 +1,6 @@
 //! The operations of slots, and how the kernel is told which one an entry is.
 
-use leindex_fallback::{WorkerOptions, cancelled};
+use leindex_fallback::{WorkerOptions, cancelled, no_answer};
 use rustix::io::Errno;
 use std::io;
 
@@ -44,6 +44,5 @@ pub(super) fn given_up(options: &WorkerOptions) -> io::Error {
     if options.is_cancelled() {
         return cancelled();
     }
-    let detail = format!("no answer within {} s: the file system hangs", options.timeout.as_secs_f64());
-    io::Error::new(io::ErrorKind::TimedOut, detail)
+    no_answer(options.timeout)
 }

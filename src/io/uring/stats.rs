@@ -8,7 +8,7 @@ use super::policy::TIMED;
 use super::ring::{NAME_BYTES, Ring};
 use super::slot::State;
 use super::worker::{STATS, UringWorker};
-use leindex_fallback::{Dir, Kind, Listing, Meta, Worker};
+use leindex_fallback::{Dir, Kind, Listing, Meta};
 use rustix::fs::{Statx, makedev};
 use rustix::io::Errno;
 use std::io;

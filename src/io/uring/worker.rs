@@ -23,8 +23,8 @@ use super::probe::Caps;
 use super::ring::{NAME_BYTES, Ring, RingSize};
 use super::slot::{FREE, Slot, State};
 use leindex_fallback::{
-    Dir, Fetch, FetchError, Fetched, IoStats, Kind, Listing, Meta, Op, ThreadWorker, Worker, WorkerOptions, first_read,
-    is_component,
+    BoundedWorker, Dir, Fetch, FetchError, Fetched, IoStats, Kind, Listing, Meta, Op, ThreadWorker, Worker,
+    WorkerOptions, first_read, is_component,
 };
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -66,7 +66,7 @@ pub(super) struct UringWorker {
     pub(super) caps: Caps,
     pub(super) options: WorkerOptions,
     /// For the verbs that a ring has no operation for, and for files that it does not suit.
-    pub(super) calls: ThreadWorker,
+    pub(super) calls: Box<dyn Worker>,
     pub(super) ring: Option<(Ring, ThreadId)>,
     /// A ring could not be made, or has failed: everything is done by calls from then on.
     without_ring: bool,
@@ -98,7 +98,11 @@ impl UringWorker {
         let depth = options.lookahead.clamp(1, DEEP_WINDOW) as u32;
         let mut worker = UringWorker {
             caps,
-            calls: ThreadWorker::new(options.clone()),
+            calls: if remote {
+                Box::new(BoundedWorker::new(options.clone()))
+            } else {
+                Box::new(ThreadWorker::new(options.clone()))
+            },
             options,
             ring: None,
             without_ring: false,
