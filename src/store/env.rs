@@ -5,6 +5,8 @@ use crate::error::StoreError;
 use crate::limits::{MAP_BYTES, READERS_MAX};
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -141,6 +143,22 @@ impl Store {
         self.dir.join("intent")
     }
 
+    /// Makes durable that the directories of both stores are there, and the index directory that holds them. Syncing what
+    /// is in a directory says nothing of the directory itself.
+    pub(crate) fn sync_directories(&self) -> io::Result<()> {
+        let mut above = self.dir.ancestors().skip(1);
+        if let Some(index_dir) = above.next() {
+            sync_directory(index_dir)?;
+        }
+        // They may be somebody else's, and mostly were there before.
+        for dir in above.filter(|dir| !dir.as_os_str().is_empty()) {
+            if let Err(error) = sync_directory(dir) {
+                tracing::debug!(dir = %dir.display(), %error, "not synced");
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the index directory cannot be written, so that the store can only be read.
     pub(crate) fn is_read_only(&self) -> bool {
         self.read_only
@@ -158,7 +176,7 @@ impl Store {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let why = format!("the metadata map is full and {open} snapshots of this process keep it from growing");
-                return Err(StoreError::Io(std::io::Error::other(why)));
+                return Err(StoreError::Io(io::Error::other(why)));
             }
             open = self.readers.closed_one.wait_timeout(open, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -190,8 +208,13 @@ fn reserve_lock_file(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn is_read_only(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)
+/// Makes the entries of a directory durable, where directories can be synced at all.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// Opens the environment with the largest map up to `bytes` that the system grants.
