@@ -164,6 +164,17 @@ impl Store {
         self.read_only
     }
 
+    /// Whether LMDB refuses everything in this environment, because a meta page could not be written. Opened again, it is as
+    /// it was last published.
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self.read(), Err(StoreError::Lmdb(heed::Error::Mdb(heed::MdbError::Panic))))
+    }
+
+    /// Whether nobody else in this process has the environment open, so that dropping this handle closes it.
+    pub(crate) fn is_last_handle(&self) -> bool {
+        Arc::strong_count(&self.readers) == 1
+    }
+
     /// Closes the environment when this was its last handle, waiting for that.
     pub(crate) fn close(self) {
         self.env.prepare_for_closing().wait();
