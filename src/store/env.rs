@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 const MAP_BYTES_MIN: usize = 64 << 20;
 /// A header, and a cache line for each reader.
 const LOCK_FILE_BYTES: usize = (READERS_MAX as usize + 4) * 64;
+/// The file of the environment, as LMDB names it.
+const FILE: &str = "data.mdb";
+/// Its name while it is made.
+const NEW_FILE: &str = "data.new";
 /// How long growing the map waits for the readers of this process.
 const RESIZE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -84,6 +88,9 @@ impl Store {
             && !path.is_dir()
         {
             return Err(error.into());
+        }
+        if !path.join(FILE).exists() {
+            make_file(path, bytes)?;
         }
         reserve_lock_file(path)?;
         let (env, read_only) = match open_env(path, bytes, EnvFlags::empty()) {
@@ -201,6 +208,18 @@ impl Store {
     }
 }
 
+/// Makes the file of the environment. LMDB does not open a file of which a power cut has left a part, so the file only gets
+/// its name when it is whole and durable. The caller holds the writer's lock.
+fn make_file(path: &Path, bytes: usize) -> Result<(), StoreError> {
+    let new = path.join(NEW_FILE);
+    // Empties one that was left behind, too.
+    File::create(&new)?;
+    let env = open_env(&new, bytes, EnvFlags::NO_SUB_DIR | EnvFlags::NO_LOCK)?;
+    create_tables(&env)?;
+    env.prepare_for_closing().wait();
+    Ok(std::fs::rename(&new, path.join(FILE))?)
+}
+
 /// LMDB maps its table of readers from a file that it only makes long, without writing it: on a full disk, the first touch
 /// of such a page would end the process with SIGBUS. So the file is written out before LMDB sees it.
 fn reserve_lock_file(path: &Path) -> Result<(), StoreError> {
@@ -236,7 +255,8 @@ fn open_env(path: &Path, bytes: usize, flags: EnvFlags) -> Result<Env<WithoutTls
         options.map_size(bytes).max_dbs(8).max_readers(READERS_MAX);
         // SAFETY: the map is only undefined behaviour when the file is changed by something other than LMDB. The engine
         // never writes it otherwise, keeps it in a directory of its own, and opens it once a process (heed refuses a
-        // second time); LMDB's own lock file coordinates processes. The flags never disable that for a writer.
+        // second time); LMDB's own lock file coordinates processes. The flags disable that where nobody can write, and for
+        // a file that is just being made, under a name that nobody else opens.
         // Test: `opens_once_a_process`.
         match unsafe { options.flags(flags).open(path) } {
             Ok(env) => return Ok(env),
