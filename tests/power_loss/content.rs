@@ -5,7 +5,7 @@ use leindex_engine::Query;
 use std::fs;
 
 const WORDS_PER_FILE: usize = 40;
-const QUERIES: usize = 24;
+const QUERIES: usize = 12;
 
 /// A tree, and everything that is drawn at random.
 pub(super) struct Content {

@@ -349,6 +349,11 @@ impl Chance {
         Chance { random, data, entries }
     }
 
+    /// Every entry is kept, and half of the data.
+    pub(super) fn of_data(seed: u64) -> Chance {
+        Chance { random: Random(seed), data: 4, entries: 8 }
+    }
+
     /// Nothing is kept.
     pub(super) fn none() -> Chance {
         Chance { random: Random(0), data: 0, entries: 0 }
