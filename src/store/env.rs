@@ -153,14 +153,14 @@ impl Store {
     /// Makes durable that the directories of both stores are there, and the index directory that holds them. Syncing what
     /// is in a directory says nothing of the directory itself.
     pub(crate) fn sync_directories(&self) -> io::Result<()> {
-        let mut above = self.dir.ancestors().skip(1);
-        if let Some(index_dir) = above.next() {
-            sync_directory(index_dir)?;
-        }
-        // They may be somebody else's, and mostly were there before.
-        for dir in above.filter(|dir| !dir.as_os_str().is_empty()) {
-            if let Err(error) = sync_directory(dir) {
-                tracing::debug!(dir = %dir.display(), %error, "not synced");
+        let above = self.dir.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty());
+        for (level, dir) in above.enumerate() {
+            match sync_directory(dir) {
+                // Those above the index directory may be somebody else's, or on a file system that knows no such thing.
+                Err(error) if level > 0 && is_refused(&error) => {
+                    tracing::debug!(dir = %dir.display(), %error, "not synced")
+                }
+                synced => synced?,
             }
         }
         Ok(())
@@ -241,6 +241,11 @@ fn reserve_lock_file(path: &Path) -> Result<(), StoreError> {
 /// Makes the entries of a directory durable, where directories can be synced at all.
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+/// Whether it was not tried, rather than tried in vain.
+fn is_refused(error: &io::Error) -> bool {
+    is_read_only(error) || matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 
 fn is_read_only(error: &io::Error) -> bool {
