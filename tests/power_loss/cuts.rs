@@ -21,6 +21,8 @@ const DIRS: usize = 20;
 const FILES: usize = 30;
 /// Operations in which an index is made, before anything of the tree is in it.
 const BEGINNING: usize = 40;
+/// Operations of a publication, at least.
+const PUBLICATION: usize = 24;
 /// Ways in which the power is cut at each of these.
 const CHANCES: usize = 6;
 /// Cuts that each recording is good for: then the tree is edited and another one is made.
@@ -87,13 +89,14 @@ impl Recording {
         announced
     }
 
-    /// Numbers of operations after which to cut: half of them right after something was announced, a quarter while the
-    /// index is made or recovers, the others anywhere. Sorted.
+    /// Numbers of operations after which to cut: a quarter of them right after something was announced, a quarter while
+    /// it was being published, a quarter while the index is made or recovers, the others anywhere. Sorted.
     fn draw(&self, announced: &[u64], random: &mut Random, count: usize) -> Vec<usize> {
         let news: Vec<usize> = (1..announced.len()).filter(|at| announced[*at] > announced[*at - 1]).collect();
         let mut cuts: Vec<usize> = (0..count)
             .map(|n| match n % 4 {
-                0 | 1 if !news.is_empty() => *random.pick(&news),
+                0 if !news.is_empty() => *random.pick(&news),
+                1 if !news.is_empty() => random.pick(&news).saturating_sub(1 + random.below(PUBLICATION)),
                 2 => random.below(announced.len().min(BEGINNING)),
                 _ => random.below(announced.len()),
             })
