@@ -89,6 +89,9 @@ impl Committer {
         let complete = complete || self.published.complete;
         let next = Published { generation, next_file: ids.file, next_dir: ids.dir, published_ns: 0, complete };
         let ended = ended_versions(&StoreReader::begin(&self.store)?, &batches)?;
+        if self.published.generation == 0 || self.text_lost {
+            self.store.sync_directories()?;
+        }
         let retries = &mut self.result.retries;
         self.store.write_intent(&next, &batches, |attempt, error| {
             *retries += 1;

@@ -143,6 +143,13 @@ impl Layout {
         false
     }
 
+    /// The error of a metadata store that a failed write has stopped, while somebody still has it open.
+    pub(super) fn failed_store(&self) -> OpenError {
+        let why = "a write of the metadata store has failed; it is opened again when no snapshot or run of this process \
+            has it open, and what was published is intact";
+        OpenError::IndexDir { path: self.index_dir.clone(), source: io::Error::other(why) }
+    }
+
     /// The error of a metadata store that does not open.
     pub(super) fn store_error(&self, error: StoreError) -> OpenError {
         match error {

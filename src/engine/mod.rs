@@ -213,8 +213,10 @@ impl Engine {
     fn store(&self) -> Result<Store, OpenError> {
         let layout = &self.inner.layout;
         let mut store = self.inner.store.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(store) = &*store {
-            return Ok(store.clone());
+        match &*store {
+            Some(open) if !open.has_failed() => return Ok(open.clone()),
+            Some(open) if !open.is_last_handle() => return Err(layout.failed_store()),
+            _ => *store = None,
         }
         let opened = Store::open(&layout.meta_dir()).map_err(|error| layout.store_error(error))?;
         check_format(&opened, layout)?;

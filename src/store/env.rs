@@ -5,6 +5,8 @@ use crate::error::StoreError;
 use crate::limits::{MAP_BYTES, READERS_MAX};
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +15,10 @@ use std::time::{Duration, Instant};
 const MAP_BYTES_MIN: usize = 64 << 20;
 /// A header, and a cache line for each reader.
 const LOCK_FILE_BYTES: usize = (READERS_MAX as usize + 4) * 64;
+/// The file of the environment, as LMDB names it.
+const FILE: &str = "data.mdb";
+/// Its name while it is made.
+const NEW_FILE: &str = "data.new";
 /// How long growing the map waits for the readers of this process.
 const RESIZE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -83,6 +89,9 @@ impl Store {
         {
             return Err(error.into());
         }
+        if !path.join(FILE).exists() {
+            make_file(path, bytes)?;
+        }
         reserve_lock_file(path)?;
         let (env, read_only) = match open_env(path, bytes, EnvFlags::empty()) {
             Err(StoreError::Lmdb(heed::Error::Io(error))) if is_read_only(&error) => {
@@ -141,9 +150,36 @@ impl Store {
         self.dir.join("intent")
     }
 
+    /// Makes durable that the directories of both stores are there, and the index directory that holds them. Syncing what
+    /// is in a directory says nothing of the directory itself.
+    pub(crate) fn sync_directories(&self) -> io::Result<()> {
+        let above = self.dir.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty());
+        for (level, dir) in above.enumerate() {
+            match sync_directory(dir) {
+                // Those above the index directory may be somebody else's, or on a file system that knows no such thing.
+                Err(error) if level > 0 && is_refused(&error) => {
+                    tracing::debug!(dir = %dir.display(), %error, "not synced")
+                }
+                synced => synced?,
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the index directory cannot be written, so that the store can only be read.
     pub(crate) fn is_read_only(&self) -> bool {
         self.read_only
+    }
+
+    /// Whether LMDB refuses everything in this environment, because a meta page could not be written. Opened again, it is as
+    /// it was last published.
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self.read(), Err(StoreError::Lmdb(heed::Error::Mdb(heed::MdbError::Panic))))
+    }
+
+    /// Whether nobody else in this process has the environment open, so that dropping this handle closes it.
+    pub(crate) fn is_last_handle(&self) -> bool {
+        Arc::strong_count(&self.readers) == 1
     }
 
     /// Closes the environment when this was its last handle, waiting for that.
@@ -158,7 +194,7 @@ impl Store {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let why = format!("the metadata map is full and {open} snapshots of this process keep it from growing");
-                return Err(StoreError::Io(std::io::Error::other(why)));
+                return Err(StoreError::Io(io::Error::other(why)));
             }
             open = self.readers.closed_one.wait_timeout(open, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -170,6 +206,18 @@ impl Store {
         unsafe { self.env.resize(bytes)? };
         Ok(())
     }
+}
+
+/// Makes the file of the environment. LMDB does not open a file of which a power cut has left a part, so the file only gets
+/// its name when it is whole and durable. The caller holds the writer's lock.
+fn make_file(path: &Path, bytes: usize) -> Result<(), StoreError> {
+    let new = path.join(NEW_FILE);
+    // Empties one that was left behind, too.
+    File::create(&new)?;
+    let env = open_env(&new, bytes, EnvFlags::NO_SUB_DIR | EnvFlags::NO_LOCK)?;
+    create_tables(&env)?;
+    env.prepare_for_closing().wait();
+    Ok(std::fs::rename(&new, path.join(FILE))?)
 }
 
 /// LMDB maps its table of readers from a file that it only makes long, without writing it: on a full disk, the first touch
@@ -190,8 +238,18 @@ fn reserve_lock_file(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn is_read_only(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)
+/// Makes the entries of a directory durable, where directories can be synced at all.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+/// Whether it was not tried, rather than tried in vain.
+fn is_refused(error: &io::Error) -> bool {
+    is_read_only(error) || matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// Opens the environment with the largest map up to `bytes` that the system grants.
@@ -202,7 +260,8 @@ fn open_env(path: &Path, bytes: usize, flags: EnvFlags) -> Result<Env<WithoutTls
         options.map_size(bytes).max_dbs(8).max_readers(READERS_MAX);
         // SAFETY: the map is only undefined behaviour when the file is changed by something other than LMDB. The engine
         // never writes it otherwise, keeps it in a directory of its own, and opens it once a process (heed refuses a
-        // second time); LMDB's own lock file coordinates processes. The flags never disable that for a writer.
+        // second time); LMDB's own lock file coordinates processes. The flags disable that where nobody can write, and for
+        // a file that is just being made, under a name that nobody else opens.
         // Test: `opens_once_a_process`.
         match unsafe { options.flags(flags).open(path) } {
             Ok(env) => return Ok(env),

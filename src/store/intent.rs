@@ -5,6 +5,7 @@
 //! A batch is one frame (length, body, CRC-32), so that it is there whole or not at all. After a crash between the commit
 //! of the text index and the publication, the file holds all that is needed to publish.
 
+use super::env::sync_directory;
 use super::schema::{Fields, damaged, put_file_meta, seal, unseal};
 use crate::error::StoreError;
 use crate::record::{Batch, DirRecord, FileRecord, Gone, Removal};
@@ -38,7 +39,8 @@ pub(crate) fn write_batches(
         len += 4 + frame.len() as u64;
     }
     file.sync_data()?;
-    sync_parent(path)?;
+    // A new file is only there for good when its directory says so too.
+    path.parent().map_or(Ok(()), sync_directory)?;
     Ok(len)
 }
 
@@ -47,14 +49,6 @@ fn append(file: &mut File, at: u64, frame: &[u8]) -> io::Result<()> {
     file.seek(SeekFrom::Start(at))?;
     file.write_all(&(frame.len() as u32).to_le_bytes())?;
     file.write_all(frame)
-}
-
-/// A new file is only there for good when its directory says so too.
-fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) if cfg!(unix) => File::open(parent)?.sync_all(),
-        _ => Ok(()),
-    }
 }
 
 /// Reads the `len` bytes of batches in `path`.
