@@ -4,9 +4,10 @@
 //! the key of a branch page sends a search into the wrong page. So the file is read here as bytes, with every offset and
 //! number checked, before it is opened.
 //!
-//! What is not seen, because it makes no difference: free pages, free space within pages and behind nodes and values, the
-//! older meta page but for what decides which one is newer, the size of the map, first keys of branch pages, bits of other
-//! branch keys that leave them between the keys on both sides, and which transaction has freed a page.
+//! What is not seen, because it makes no difference: free pages; free space within pages, and what pads nodes, values and
+//! meta pages; the older meta page, but for what says that it is the older; the size of the map; first keys of branch
+//! pages; bits of other branch keys that leave them between the keys on both sides; the number of a transaction in the
+//! free list, while it stays in order; and pages that are lost, because a record of the free list says it has none.
 
 mod layout;
 
