@@ -9,16 +9,17 @@
 
 mod support;
 
-use leindex_engine::{Engine, Query};
+use leindex_engine::{Engine, EngineBuilder, Query};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::time::Duration;
-use support::{At, Known, Place, Random, Vocabulary};
+use support::{At, Known, Place, Random, SetOnDrop, Vocabulary};
 
 const CHILD: &str = "LEINDEX_CORRUPTION_CHILD";
 const FLIPS: u64 = 4;
@@ -27,6 +28,7 @@ const FLIPS_OF_METADATA: u64 = 40;
 const PAGE: usize = 4096;
 const SEED: u64 = 20_260_301;
 const FILES: usize = 300;
+const VERIFICATIONS: usize = 40;
 const QUERIES: usize = 50;
 /// A child that says nothing for so long hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -313,4 +315,27 @@ fn damage_is_seen_or_makes_no_difference() {
     }
     assert!(failed.is_empty(), "{} of {} failed: {failed:#?}", failed.len(), cases.len());
     support::assert_sound(&place.engine(), "the index that was put back");
+}
+
+/// The walk over the pages is no transaction: pages may be reused under it.
+#[test]
+fn an_index_is_sound_while_it_is_written() {
+    let place = indexed_place();
+    let hasty = |builder: EngineBuilder| builder.checkpoint(Duration::from_millis(5)).batch_files(20);
+    let engine = place.engine_with(hasty);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _done = SetOnDrop(&done);
+        scope.spawn(|| {
+            let mut round = 0;
+            while !done.load(Relaxed) {
+                round += 1;
+                (0..100).for_each(|n| place.write(format!("d{}/file{n}.c", n % 11), format!("round{round} of {n}")));
+                support::run(&engine);
+            }
+        });
+        for _ in 0..VERIFICATIONS {
+            support::assert_sound(&engine, "while it is written");
+        }
+    });
 }
