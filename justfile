@@ -34,6 +34,8 @@ soak:
     PROPTEST_CASES=200000 cargo test --release --all-features --test hostile_rules
     PROPTEST_CASES=200000 cargo test --release --test plan_soundness
     LEINDEX_KILLS=1000 cargo test --release --test kill
+    LEINDEX_FLIPS=200 cargo test --release --test corruption
+    cargo test --release --lib store::pages -- --include-ignored
 
 # the portable backend under miri: no C library is needed
 miri:

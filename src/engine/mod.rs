@@ -159,7 +159,7 @@ impl Engine {
         files::list(self)
     }
 
-    /// Checks every record, every checksum, and that the stores agree.
+    /// Checks every page of the metadata, every record, every checksum, and that the stores agree.
     ///
     /// # Errors
     /// When there is no index, or it cannot be opened at all; damage is part of the result.

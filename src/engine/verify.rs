@@ -1,17 +1,21 @@
 //! Checks an index from end to end.
 
 use super::{Engine, Snapshot};
-use crate::error::{QueryError, StoreError};
+use crate::error::{OpenError, QueryError, StoreError};
 use crate::record::{Flags, ROOT};
-use crate::store::schema::Entry;
+use crate::store::pages::{self, PageCheck};
+use crate::store::schema::{Entry, FORMAT};
 use crate::store::{Store, StoreReader};
 use crate::text::index::{TextReader, damaged_files};
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tantivy::DocSet;
 
 /// Problems that are described; all of them are counted.
 const LISTED_MAX: usize = 100;
+
+/// How often the metadata store is walked again because a run has published meanwhile.
+const WALKS_AGAIN: usize = 8;
 
 /// What checking an index has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,8 +48,13 @@ impl Verification {
 }
 
 pub(super) fn verify(engine: &Engine) -> Result<Verification, QueryError> {
-    let store = engine.existing_store()?;
     let mut found = Verification::default();
+    check_pages(engine, &mut found)?;
+    // A damaged environment is not even opened: LMDB may crash.
+    if !found.is_sound() {
+        return Ok(found);
+    }
+    let store = engine.existing_store()?;
     match damaged(engine, &store) {
         Ok(files) => {
             for file in files {
@@ -60,7 +69,7 @@ pub(super) fn verify(engine: &Engine) -> Result<Verification, QueryError> {
     }
     let snapshot = match Snapshot::open(engine) {
         Ok(snapshot) => snapshot,
-        Err(QueryError::Open(crate::error::OpenError::Damaged { detail, .. })) => {
+        Err(QueryError::Open(OpenError::Damaged { detail, .. })) => {
             found.problem(detail);
             return Ok(found);
         }
@@ -75,6 +84,45 @@ pub(super) fn verify(engine: &Engine) -> Result<Verification, QueryError> {
         found.problem(error.to_string());
     }
     Ok(found)
+}
+
+/// Walks the pages of the metadata store without LMDB.
+fn check_pages(engine: &Engine, found: &mut Verification) -> Result<(), QueryError> {
+    let layout = &engine.inner.layout;
+    let file = layout.meta_file();
+    // No index, or one that was about to be made: opening it will say so.
+    if std::fs::metadata(&file).map_or(true, |metadata| metadata.len() == 0) {
+        return Ok(());
+    }
+    let pages = undisturbed_check(&file).map_err(|error| layout.store_error(error))?;
+    tracing::debug!(pages = pages.pages, records = pages.records, lost = pages.lost, "walked the metadata store");
+    // What is odd to this program may be right in another format.
+    if let Some(format) = pages.format.filter(|format| *format != FORMAT && !pages.is_sound()) {
+        let path = layout.index_dir.clone();
+        return Err(OpenError::Format { path, found: format, supported: FORMAT }.into());
+    }
+    for problem in &pages.problems {
+        found.problem(format!("meta/data.mdb: {problem}"));
+    }
+    found.problem_count = pages.problem_count;
+    Ok(())
+}
+
+/// Checks the pages until no run publishes meanwhile, which looks like damage.
+fn undisturbed_check(file: &Path) -> Result<PageCheck, StoreError> {
+    let mut check = pages::check(file)?;
+    for _ in 0..WALKS_AGAIN {
+        let before = check.txnid;
+        if check.is_sound() {
+            break;
+        }
+        check = pages::check(file)?;
+        // Nothing was published during the walk before.
+        if check.txnid == before {
+            break;
+        }
+    }
+    Ok(check)
 }
 
 /// Files of the text index that do not match their checksum, or are missing.

@@ -25,7 +25,7 @@ const RESIZE_PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) type Table = Database<'static, Bytes, Bytes>;
 
 /// Names of the tables, in the order of the fields of [`Tables`].
-const TABLES: [&str; 3] = ["meta", "entries", "dirs"];
+pub(super) const TABLES: [&str; 3] = ["meta", "entries", "dirs"];
 
 /// The tables of the environment; `schema` says what is in them.
 #[derive(Clone, Copy, Debug)]

@@ -7,6 +7,7 @@
 
 pub(crate) mod env;
 pub(crate) mod intent;
+pub(crate) mod pages;
 pub(crate) mod read;
 pub(crate) mod schema;
 pub(crate) mod write;
