@@ -56,9 +56,9 @@ mod store;
 pub mod text;
 
 pub use engine::{
-    Canceller, Config, Engine, EngineBuilder, Event, FileList, Freshness, Outcome, Progress, Report, Rule, RulesConfig,
-    Run, Seconds, Shards, Snapshot, Status, Verdicts, Verification, Watch, WatchEvent, WatchOptions, WatchState,
-    WatchStopper,
+    Canceller, Config, Engine, EngineBuilder, Event, FileList, Freshness, Outcome, Progress, Repair, Report, Rule,
+    RulesConfig, Run, Seconds, Shards, Snapshot, Status, Verdicts, Verification, Watch, WatchEvent, WatchOptions,
+    WatchState, WatchStopper,
 };
 pub use error::{Error, OpenError, QueryError, RunError, Skip};
 pub use io::BackendChoice;

@@ -291,7 +291,7 @@ pub(crate) struct ExplainArgs {
 pub(crate) struct VerifyArgs {
     /// The indexed directory [default: .]
     pub(crate) path: Option<PathBuf>,
-    /// Build the index anew if anything is damaged; the options below say how
+    /// Read again what is damaged, and only that; the options below say how
     #[arg(long)]
     pub(crate) repair: bool,
     #[command(flatten)]

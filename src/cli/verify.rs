@@ -1,4 +1,4 @@
-//! `verify`: checks an index, and builds a damaged one anew when asked to.
+//! `verify`: checks an index, and repairs a damaged one when asked to.
 
 use super::args::{CommonArgs, VerifyArgs};
 use super::exit::{Exit, Failure};
@@ -25,7 +25,7 @@ struct VerifyJson<'a> {
 /// What was found, and what was done about it.
 struct Outcomes {
     found: Verification,
-    /// The run that has built the index anew, and the check after it.
+    /// The run that has read what was damaged, and the check after it.
     repair: Option<(Report, Option<Verification>)>,
 }
 
@@ -75,9 +75,15 @@ fn repair(engine: &Engine, found: &Verification, ui: &Ui) -> Result<(Report, Opt
     for problem in &found.problems {
         output::note(&format!("damaged: {problem}"));
     }
-    output::note(&format!("building the index of {} anew", engine.root().display()));
     let interrupts = Interrupts::catch();
-    engine.reset()?;
+    let saved = engine.repair()?;
+    let root = engine.root().display();
+    output::note(&if saved.everything {
+        format!("nothing can be kept: building the index of {root} anew")
+    } else {
+        let kept = things(saved.kept, "file", "files");
+        format!("{kept} of {root} are kept; {} and those without a record are read again", count(saved.lost))
+    });
     let report = index::build(engine, ui, &interrupts)?;
     let done = report.outcome == Outcome::Done;
     let after = if done { Some(verify(engine, false)?) } else { None };
@@ -119,7 +125,7 @@ fn write(out: &mut impl Write, outcomes: &Outcomes, engine: &Engine) -> io::Resu
     let Some((report, _)) = &outcomes.repair else { return Ok(()) };
     summary::write(out, report, engine.index_dir())?;
     if repaired(outcomes) {
-        writeln!(out, "repaired: the index was built anew and is sound")?;
+        writeln!(out, "repaired: the index is sound")?;
     }
     Ok(())
 }

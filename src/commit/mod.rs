@@ -7,14 +7,15 @@
 //! one after it.
 
 pub(crate) mod recovery;
+pub(crate) mod repair;
 
 use crate::error::StoreError;
 use crate::limits::{RETRIES, RETRY_PAUSE, SEGMENTS_MAX};
 use crate::record::{Batch, SegmentKey};
 use crate::store::schema::Published;
 use crate::store::write::ended_versions;
-use crate::store::{Store, StoreReader};
-use crate::text::index::TextIndex;
+use crate::store::{Store, StoreReader, seal};
+use crate::text::index::{TextIndex, segment_files};
 use std::collections::HashMap;
 use tantivy::index::SegmentMeta;
 
@@ -36,6 +37,8 @@ pub(crate) struct Committer {
     text: TextIndex,
     published: Published,
     text_lost: bool,
+    /// Documents without a record, which a repair has left.
+    orphans: Vec<u32>,
     /// Batches of segments that are still being filled.
     waiting: HashMap<SegmentKey, Vec<Batch>>,
     ready: Vec<Batch>,
@@ -52,10 +55,10 @@ pub(crate) struct NextIds {
 
 impl Committer {
     pub(crate) fn new(store: Store, opened: recovery::Opened) -> Self {
-        let recovery::Opened { text, published, text_lost } = opened;
+        let recovery::Opened { text, published, text_lost, orphans } = opened;
         let result = Committed { generation: published.generation, ..Committed::default() };
         let (waiting, ready, segments) = (HashMap::new(), Vec::new(), Vec::new());
-        Committer { store, text, published, text_lost, waiting, ready, segments, result }
+        Committer { store, text, published, text_lost, orphans, waiting, ready, segments, result }
     }
 
     /// Takes a batch: to be published with its segment, or as soon as something is.
@@ -76,7 +79,7 @@ impl Committer {
     pub(crate) fn publish(&mut self, ids: NextIds, complete: bool) -> Result<(), StoreError> {
         let batches = std::mem::take(&mut self.ready);
         let segments = std::mem::take(&mut self.segments);
-        if batches.is_empty() && self.published.generation > 0 && !self.text_lost {
+        if batches.is_empty() && self.published.generation > 0 && !self.text_lost && self.orphans.is_empty() {
             if complete && !self.published.complete {
                 self.store.mark_complete()?;
                 self.published.complete = true;
@@ -88,7 +91,8 @@ impl Committer {
         let _entered = span.enter();
         let complete = complete || self.published.complete;
         let next = Published { generation, next_file: ids.file, next_dir: ids.dir, published_ns: 0, complete };
-        let ended = ended_versions(&StoreReader::begin(&self.store)?, &batches)?;
+        let mut ended = ended_versions(&StoreReader::begin(&self.store)?, &batches)?;
+        ended.append(&mut self.orphans);
         if self.published.generation == 0 || self.text_lost {
             self.store.sync_directories()?;
         }
@@ -101,6 +105,7 @@ impl Committer {
         let meta = self.text.merge(SEGMENTS_MAX)?;
         let applied = self.store.publish_intent(&next, &batches, &meta)?;
         self.text.forget_old_files();
+        seal::seal_text(self.store.dir(), self.text.path(), &segment_files(&meta));
         self.published = next;
         self.text_lost = false;
         self.result.generation = generation;

@@ -12,6 +12,8 @@ pub(crate) struct Opened {
     pub(crate) published: Published,
     /// The published generation has no text index any more: one has to be published even if no file is left.
     pub(crate) text_lost: bool,
+    /// Documents without a record, which a repair has left.
+    pub(crate) orphans: Vec<u32>,
 }
 
 /// Opens the stores for writing: completes a publication whose text was committed, drops one whose text was not, and
@@ -19,10 +21,17 @@ pub(crate) struct Opened {
 pub(crate) fn open_for_writing(store: &Store, text_dir: &Path) -> Result<Opened, StoreError> {
     if let Some((intent, len)) = store.pending()? {
         match committed_generation(text_dir) {
-            Some((generation, meta)) if generation == intent.generation => {
-                tracing::info!(generation, "completing a publication that was interrupted");
-                store.publish_intent(&intent, &store.pending_batches(len)?, &meta)?;
-            }
+            Some((generation, meta)) if generation == intent.generation => match store.pending_batches(len) {
+                Ok(batches) => {
+                    tracing::info!(generation, "completing a publication that was interrupted");
+                    store.publish_intent(&intent, &batches, &meta)?;
+                }
+                // The text index goes back to what was published last; what is lost is read again.
+                Err(error) => {
+                    tracing::warn!(generation, %error, "dropping an interrupted publication that cannot be read");
+                    store.drop_intent()?;
+                }
+            },
             _ => {
                 tracing::info!(generation = intent.generation, "dropping a publication that was interrupted");
                 store.drop_intent()?;
@@ -41,5 +50,6 @@ pub(crate) fn open_for_writing(store: &Store, text_dir: &Path) -> Result<Opened,
     }
     let text_lost = meta.is_none() && published.generation > 0;
     let text = TextIndex::open(text_dir, meta.as_deref())?;
-    Ok(Opened { text, published, text_lost })
+    let orphans = store.orphans()?;
+    Ok(Opened { text, published, text_lost, orphans })
 }

@@ -9,6 +9,7 @@ mod files;
 mod freshness;
 mod layout;
 mod lock;
+mod repair;
 mod report;
 mod rules_database;
 mod run;
@@ -20,6 +21,7 @@ mod watch;
 pub use config::{Config, EngineBuilder, RulesConfig, Shards};
 pub use files::FileList;
 pub use freshness::{Freshness, WatchState};
+pub use repair::Repair;
 pub use report::{Outcome, Report, Seconds};
 pub use run::{Canceller, Event, Progress, Run};
 pub use snapshot::{Snapshot, Status};
@@ -28,7 +30,7 @@ pub use verify::Verification;
 pub use watch::{Watch, WatchEvent, WatchOptions, WatchStopper};
 
 use crate::error::{OpenError, QueryError, RunError};
-use crate::store::{Store, StoreReader};
+use crate::store::{Store, StoreReader, seal};
 use layout::Layout;
 use rules_database::Compiled;
 use std::path::{Path, PathBuf};
@@ -167,18 +169,32 @@ impl Engine {
         verify::verify(self)
     }
 
-    /// Throws the index away, to be built anew by the next run: what `verify --repair` does with a damaged one.
+    /// Makes a damaged index sound, keeping what is not damaged. The next run reads what is missing, and has to come before
+    /// the index can be relied on. An index that is sound is left as it is, but for being written anew.
+    ///
+    /// # Errors
+    /// When another process is writing it, or its files cannot be written.
+    pub fn repair(&self) -> Result<Repair, OpenError> {
+        repair::repair(self)
+    }
+
+    /// Throws the index away, to be built anew by the next run.
     ///
     /// # Errors
     /// When another process is writing it, or its files cannot be deleted.
     pub fn reset(&self) -> Result<(), OpenError> {
         let layout = &self.inner.layout;
         let _lock = lock::acquire(layout)?;
+        self.close_store();
+        layout.remove_stores().map_err(|source| OpenError::IndexDir { path: layout.index_dir.clone(), source })
+    }
+
+    /// Lets go of the metadata store, waiting for whoever in this process uses it.
+    fn close_store(&self) {
         let mut store = self.inner.store.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(store) = store.take() {
             store.close();
         }
-        layout.remove_stores().map_err(|source| OpenError::IndexDir { path: layout.index_dir.clone(), source })
     }
 
     /// The root, absolute.
@@ -218,6 +234,7 @@ impl Engine {
             Some(open) if !open.is_last_handle() => return Err(layout.failed_store()),
             _ => *store = None,
         }
+        seal::check_data(&layout.meta_dir()).map_err(|error| layout.store_error(error))?;
         let opened = Store::open(&layout.meta_dir()).map_err(|error| layout.store_error(error))?;
         check_format(&opened, layout)?;
         *store = Some(opened.clone());

@@ -5,9 +5,9 @@ use super::freshness::{self, Freshness};
 use crate::error::{OpenError, QueryError, StoreError};
 use crate::query::{Query, SearchResult, Searcher};
 use crate::record::{FileMeta, Flags, path_bytes};
-use crate::store::StoreReader;
 use crate::store::schema::{Entry, Published};
-use crate::text::index::TextReader;
+use crate::store::{Store, StoreReader, seal};
+use crate::text::index::{TextReader, is_sound, segment_files};
 use crate::text::language::Language;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -61,6 +61,19 @@ impl std::fmt::Debug for Snapshot {
     }
 }
 
+/// Checks the segments of the list `meta` that do not look as they did when they were last known to be sound.
+fn check_text(store: &Store, text_dir: &Path, meta: &[u8]) -> Result<(), StoreError> {
+    let files = segment_files(meta);
+    let unsealed = seal::unsealed_text(store.dir(), text_dir, &files);
+    if let Some(damaged) = unsealed.iter().find(|file| !is_sound(text_dir, Path::new(file))) {
+        return Err(StoreError::Damaged(format!("text/{damaged}: checksum does not match, or the file is missing")));
+    }
+    if !unsealed.is_empty() {
+        seal::seal_text(store.dir(), text_dir, &files);
+    }
+    Ok(())
+}
+
 impl Snapshot {
     pub(super) fn open(engine: &Engine) -> Result<Snapshot, QueryError> {
         let store = engine.existing_store()?;
@@ -73,6 +86,7 @@ impl Snapshot {
                 let reader = StoreReader::begin(&store)?;
                 let published = reader.published()?;
                 let meta = reader.text_meta()?.ok_or_else(|| StoreError::Damaged("list of segments".into()))?;
+                check_text(&store, &engine.text_dir(), &meta)?;
                 let text = TextReader::open(&engine.text_dir(), meta)?;
                 let generation = published.generation;
                 Ok((Searcher::open(&layout.root, &layout.index_dir, generation, reader, text)?, published))

@@ -3,19 +3,16 @@
 use super::{Engine, Snapshot};
 use crate::error::{OpenError, QueryError, StoreError};
 use crate::record::{Flags, ROOT};
-use crate::store::pages::{self, PageCheck};
 use crate::store::schema::{Entry, FORMAT};
+use crate::store::seal;
 use crate::store::{Store, StoreReader};
 use crate::text::index::{TextReader, damaged_files};
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tantivy::DocSet;
 
 /// Problems that are described; all of them are counted.
 const LISTED_MAX: usize = 100;
-
-/// How often the metadata store is walked again because a run has published meanwhile.
-const WALKS_AGAIN: usize = 8;
 
 /// What checking an index has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,7 +91,7 @@ fn check_pages(engine: &Engine, found: &mut Verification) -> Result<(), QueryErr
     if std::fs::metadata(&file).map_or(true, |metadata| metadata.len() == 0) {
         return Ok(());
     }
-    let pages = undisturbed_check(&file).map_err(|error| layout.store_error(error))?;
+    let pages = seal::undisturbed_check(&file).map_err(|error| layout.store_error(error))?;
     tracing::debug!(pages = pages.pages, records = pages.records, lost = pages.lost, "walked the metadata store");
     // What is odd to this program may be right in another format.
     if let Some(format) = pages.format.filter(|format| *format != FORMAT && !pages.is_sound()) {
@@ -106,23 +103,6 @@ fn check_pages(engine: &Engine, found: &mut Verification) -> Result<(), QueryErr
     }
     found.problem_count = pages.problem_count;
     Ok(())
-}
-
-/// Checks the pages until no run publishes meanwhile, which looks like damage.
-fn undisturbed_check(file: &Path) -> Result<PageCheck, StoreError> {
-    let mut check = pages::check(file)?;
-    for _ in 0..WALKS_AGAIN {
-        let before = check.txnid;
-        if check.is_sound() {
-            break;
-        }
-        check = pages::check(file)?;
-        // Nothing was published during the walk before.
-        if check.txnid == before {
-            break;
-        }
-    }
-    Ok(check)
 }
 
 /// Files of the text index that do not match their checksum, or are missing.

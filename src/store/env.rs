@@ -1,6 +1,7 @@
 //! Opens the LMDB environment. One of the few modules that may use `unsafe`: opening and resizing a memory map.
 #![allow(unsafe_code)]
 
+use super::seal::seal_data;
 use crate::error::StoreError;
 use crate::limits::{MAP_BYTES, READERS_MAX};
 use heed::types::Bytes;
@@ -136,6 +137,7 @@ impl Store {
             let mut txn = self.env.write_txn()?;
             let result = body(&mut txn, self.tables).and_then(|value| {
                 txn.commit()?;
+                seal_data(&self.dir);
                 Ok(value)
             });
             match result {
@@ -143,6 +145,11 @@ impl Store {
                 result => return result,
             }
         }
+    }
+
+    /// Where it is.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The file beside the environment that holds the batches of an intent.
@@ -211,11 +218,31 @@ impl Store {
 /// Makes the file of the environment. LMDB does not open a file of which a power cut has left a part, so the file only gets
 /// its name when it is whole and durable. The caller holds the writer's lock.
 fn make_file(path: &Path, bytes: usize) -> Result<(), StoreError> {
+    make_file_with(path, bytes, |_, _| Ok(()))
+}
+
+/// Puts a new file, filled by `fill`, in the place of the one in `path`.
+pub(super) fn replace_file(
+    path: &Path,
+    fill: impl FnOnce(&mut RwTxn<'_>, Tables) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    make_file_with(path, MAP_BYTES, fill)?;
+    Ok(sync_directory(path)?)
+}
+
+fn make_file_with(
+    path: &Path,
+    bytes: usize,
+    fill: impl FnOnce(&mut RwTxn<'_>, Tables) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let new = path.join(NEW_FILE);
     // Empties one that was left behind, too.
     File::create(&new)?;
     let env = open_env(&new, bytes, EnvFlags::NO_SUB_DIR | EnvFlags::NO_LOCK)?;
-    create_tables(&env)?;
+    let tables = create_tables(&env)?;
+    let mut txn = env.write_txn()?;
+    fill(&mut txn, tables)?;
+    txn.commit()?;
     env.prepare_for_closing().wait();
     Ok(std::fs::rename(&new, path.join(FILE))?)
 }

@@ -9,7 +9,9 @@ pub(crate) mod env;
 pub(crate) mod intent;
 pub(crate) mod pages;
 pub(crate) mod read;
+pub(crate) mod rebuild;
 pub(crate) mod schema;
+pub(crate) mod seal;
 pub(crate) mod write;
 
 pub(crate) use env::Store;

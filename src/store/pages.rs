@@ -16,7 +16,7 @@ use super::schema::{META_FORMAT, split_entry_key, unseal};
 use crate::error::StoreError;
 use layout::{
     BRANCH, Counts, DEPTH_MAX, Header, IN_OVERFLOW, INTEGER_KEYS, IS_TREE, KEY_MAX, LEAF, META_PAGES, Meta, NO_PAGE,
-    Node, OVERFLOW, PAGE_HEADER, PAGE_SIZES, TreeRecord, WORD, read_at, word_at,
+    NO_SUB_DIR, Node, OVERFLOW, PAGE_HEADER, PAGE_SIZES, TreeRecord, WORD, read_at, word_at,
 };
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -175,7 +175,7 @@ fn last_freed(source: &mut (impl Read + Seek), meta: &Meta) -> Option<u64> {
 
 /// Checks what does not show in the trees.
 fn check_meta(meta: &Meta, found: &mut PageCheck) {
-    if meta.address != 0 || meta.free.flags != INTEGER_KEYS {
+    if meta.address != 0 || meta.free.flags != INTEGER_KEYS | NO_SUB_DIR {
         found.problem(format_args!("the newest meta page asks for what this index does not use"));
     }
     if meta.last_page < META_PAGES - 1 {

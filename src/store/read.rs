@@ -2,8 +2,8 @@
 
 use super::env::{ReadTxn, Store, Tables};
 use super::schema::{
-    Entry, META_FORMAT, META_PUBLISHED, META_RULES, META_TEXT, Published, damaged, decode_entry, decode_place,
-    decode_published, entry_key, id_key, split_entry_key, unseal,
+    Entry, META_FORMAT, META_ORPHANS, META_PUBLISHED, META_RULES, META_TEXT, Published, damaged, decode_entry,
+    decode_ids, decode_place, decode_published, entry_key, id_key, split_entry_key, unseal,
 };
 use crate::error::StoreError;
 use crate::limits::DEPTH_MAX;
@@ -56,6 +56,12 @@ impl StoreReader {
         let (fingerprint, bytes) =
             value.split_first_chunk::<8>().ok_or_else(|| damaged("compiled rules", META_RULES))?;
         Ok(Some((u64::from_le_bytes(*fingerprint), bytes.to_vec())))
+    }
+
+    /// Documents of files that have no record any more.
+    pub(crate) fn orphans(&self) -> Result<Vec<u32>, StoreError> {
+        let value = self.tables.meta.get(&self.txn, META_ORPHANS)?;
+        Ok(value.map(|value| decode_ids(META_ORPHANS, value)).transpose()?.unwrap_or_default())
     }
 
     /// Calls `each` with the entries of a directory, in order of their names.

@@ -14,6 +14,7 @@ pub(crate) const META_PUBLISHED: &[u8] = b"published";
 pub(crate) const META_TEXT: &[u8] = b"text";
 pub(crate) const META_RULES: &[u8] = b"rules";
 pub(crate) const META_INTENT: &[u8] = b"intent";
+pub(crate) const META_ORPHANS: &[u8] = b"orphans";
 
 const KIND_FILE: u8 = 0;
 const KIND_DIR: u8 = 1;
@@ -152,6 +153,20 @@ pub(crate) fn decode_intent(value: &[u8]) -> Result<(Published, u64), StoreError
     let body = unseal("intent", META_INTENT, value)?;
     let (published, len) = body.split_last_chunk::<8>().ok_or_else(|| damaged("intent", META_INTENT))?;
     Ok((decode_published(published)?, u64::from_le_bytes(*len)))
+}
+
+/// A list of ids under `key`.
+pub(crate) fn encode_ids(key: &[u8], ids: &[u32]) -> Vec<u8> {
+    seal(key, ids.iter().flat_map(|id| id.to_le_bytes()).collect())
+}
+
+pub(crate) fn decode_ids(key: &[u8], value: &[u8]) -> Result<Vec<u32>, StoreError> {
+    let (ids, rest) = unseal("list of ids", key, value)?.as_chunks::<4>();
+    if rest.is_empty() {
+        Ok(ids.iter().map(|id| u32::from_le_bytes(*id)).collect())
+    } else {
+        Err(damaged("list of ids", key))
+    }
 }
 
 /// Appends the CRC.

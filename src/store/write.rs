@@ -4,9 +4,9 @@ use super::env::{Store, Tables};
 use super::intent::{read_batches, write_batches};
 use super::read::StoreReader;
 use super::schema::{
-    Entry, FORMAT, META_FORMAT, META_INTENT, META_PUBLISHED, META_RULES, META_TEXT, Published, decode_entry,
-    decode_intent, decode_published, encode_entry, encode_intent, encode_place, encode_published, entry_key, id_key,
-    seal,
+    Entry, FORMAT, META_FORMAT, META_INTENT, META_ORPHANS, META_PUBLISHED, META_RULES, META_TEXT, Published,
+    decode_entry, decode_intent, decode_published, encode_entry, encode_intent, encode_place, encode_published,
+    entry_key, id_key, seal,
 };
 use crate::error::StoreError;
 use crate::record::{Batch, Gone, Removal};
@@ -61,6 +61,8 @@ impl Store {
             tables.meta.put(txn, META_TEXT, &seal(META_TEXT, text_meta.to_vec()))?;
             tables.meta.put(txn, META_PUBLISHED, &encode_published(&next))?;
             tables.meta.delete(txn, META_INTENT)?;
+            // The text index has deleted them with this generation.
+            tables.meta.delete(txn, META_ORPHANS)?;
             Ok(applied)
         })?;
         self.remove_intent_file();

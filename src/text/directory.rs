@@ -42,6 +42,11 @@ impl GenerationDirectory {
         Ok(GenerationDirectory { inner, path: path.to_path_buf(), published, doomed: Arc::default() })
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Deletes what tantivy has given up. Call it when no published generation uses these files any more.
     pub(crate) fn delete_doomed(&self) {
         let doomed = std::mem::take(&mut *self.doomed.lock().unwrap_or_else(PoisonError::into_inner));

@@ -74,6 +74,11 @@ impl TextIndex {
         Ok(TextIndex { index, fields, directory, writer: None })
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// A maker of segments for a shard.
     pub(crate) fn factory(&self) -> SegmentFactory {
         SegmentFactory { index: self.index.clone(), fields: self.fields }
@@ -138,21 +143,52 @@ pub(crate) fn committed_generation(path: &Path) -> Option<(u64, Vec<u8>)> {
     Some((value.get("payload")?.as_str()?.parse().ok()?, bytes))
 }
 
+/// The files that the segments of `meta` cannot be read without.
+pub(crate) fn segment_files(meta: &[u8]) -> Vec<String> {
+    let value: Option<serde_json::Value> = serde_json::from_slice(meta).ok();
+    let segments = value.as_ref().and_then(|value| value.get("segments")?.as_array());
+    segments.into_iter().flatten().flat_map(files_of).collect()
+}
+
+fn files_of(segment: &serde_json::Value) -> Vec<String> {
+    let Some(id) = segment.get("segment_id").and_then(serde_json::Value::as_str) else { return Vec::new() };
+    let id = id.replace('-', "");
+    let components = ["idx", "pos", "term", "fast", "fieldnorm", "store", "vocab"];
+    let mut files: Vec<String> = components.map(|extension| format!("{id}.{extension}")).into();
+    if let Some(opstamp) = segment.pointer("/deletes/opstamp").and_then(serde_json::Value::as_u64) {
+        files.push(format!("{id}.{opstamp}.del"));
+    }
+    files
+}
+
 /// A file that a segment of `meta` cannot be read without, and that is not in `path`.
 pub(crate) fn missing_segment_file(path: &Path, meta: &[u8]) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_slice(meta).ok()?;
-    for segment in value.get("segments")?.as_array()? {
-        let id = segment.get("segment_id")?.as_str()?.replace('-', "");
-        let components = ["idx", "pos", "term", "fast", "fieldnorm", "store", "vocab"];
-        let mut files: Vec<String> = components.map(|extension| format!("{id}.{extension}")).into();
-        if let Some(opstamp) = segment.pointer("/deletes/opstamp").and_then(serde_json::Value::as_u64) {
-            files.push(format!("{id}.{opstamp}.del"));
-        }
-        if let Some(missing) = files.into_iter().find(|file| !path.join(file).exists()) {
-            return Some(missing);
-        }
-    }
-    None
+    segment_files(meta).into_iter().find(|file| !path.join(file).exists())
+}
+
+/// The list of segments `meta` without those of which a file is damaged or missing, and how many these are.
+pub(crate) fn without_damaged_segments(path: &Path, meta: &[u8]) -> (Vec<u8>, usize) {
+    let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(meta) else { return (meta.to_vec(), 0) };
+    let Some(segments) = value.get_mut("segments").and_then(serde_json::Value::as_array_mut) else {
+        return (meta.to_vec(), 0);
+    };
+    let before = segments.len();
+    segments.retain(|segment| {
+        let files = files_of(segment);
+        !files.is_empty() && files.iter().all(|file| is_sound(path, Path::new(file)))
+    });
+    let dropped = before - segments.len();
+    (serde_json::to_vec(&value).unwrap_or_default(), dropped)
+}
+
+/// Whether a file of a segment is there and has its checksum.
+pub(crate) fn is_sound(path: &Path, file: &Path) -> bool {
+    let check = || {
+        let directory = GenerationDirectory::for_reading(path, Vec::new()).map_err(tantivy::TantivyError::from)?;
+        let managed = tantivy::directory::ManagedDirectory::wrap(Box::new(directory))?;
+        Ok(managed.validate_checksum(file).map_err(tantivy::TantivyError::from)?)
+    };
+    unpanicked(check).unwrap_or(false)
 }
 
 /// The smallest segments, so many that merging them into one leaves half of `most`: each document is then rewritten a

@@ -41,6 +41,8 @@ pub(super) const META: u16 = 8;
 pub(super) const IN_OVERFLOW: u16 = 1;
 pub(super) const IS_TREE: u16 = 2;
 pub(super) const INTEGER_KEYS: u16 = 8;
+/// Flag of an environment, kept beside it: it was made as a file and not as a directory, as `env` makes it.
+pub(super) const NO_SUB_DIR: u16 = 1 << 14;
 
 // Numbers at offsets; `None` past the end.
 

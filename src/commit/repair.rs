@@ -1,0 +1,199 @@
+//! Repairs a damaged index: what is sound stays, and only what is damaged is read again by the next run.
+//!
+//! The metadata store is read page by page without LMDB, and written anew with the records whose checksum is right and
+//! whose directories are all there. Segments with a file whose checksum is wrong are dropped from the list. What then has a
+//! document and no record is deleted by the next publication; what has a record and no document is read again, as what has
+//! neither is.
+
+use crate::error::StoreError;
+use crate::record::{DirId, DirRecord, FileId, FileMeta, Flags, ROOT};
+use crate::store::pages;
+use crate::store::rebuild::{Contents, rebuild};
+use crate::store::schema::{
+    Entry, FORMAT, META_PUBLISHED, META_TEXT, Published, decode_entry, decode_place, decode_published, split_entry_key,
+    unseal,
+};
+use crate::text::index::{TextReader, committed_generation, without_damaged_segments};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+
+/// What a repair has saved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Repaired {
+    /// Files that need not be read again.
+    pub(crate) kept: u64,
+    /// Files that are known and have to be read again. Those that are not known any more are not counted.
+    pub(crate) lost: u64,
+    /// Segments that were dropped.
+    pub(crate) segments: usize,
+}
+
+/// Records of a damaged store, whatever could be read.
+#[derive(Debug, Default)]
+struct Salvaged {
+    published: Option<Published>,
+    text_meta: Option<Vec<u8>>,
+    is_our_format: bool,
+    entries: BTreeMap<(DirId, Vec<u8>), Entry>,
+    places: HashMap<DirId, (DirId, Vec<u8>)>,
+}
+
+impl Salvaged {
+    /// Takes a record unless it is damaged.
+    fn take(&mut self, table: &str, key: &[u8], value: &[u8]) {
+        match table {
+            "meta" if key == META_PUBLISHED => self.published = decode_published(value).ok(),
+            "meta" if key == META_TEXT => {
+                self.text_meta = unseal("list of segments", key, value).ok().map(<[u8]>::to_vec);
+            }
+            "meta" if key == crate::store::schema::META_FORMAT => self.is_our_format = value == FORMAT.to_le_bytes(),
+            "entries" => {
+                if let (Ok((parent, name)), Ok(entry)) = (split_entry_key(key), decode_entry(key, value)) {
+                    self.entries.insert((parent, name.to_vec()), entry);
+                }
+            }
+            "dirs" => {
+                let id = key.first_chunk::<4>().map(|id| DirId::from_be_bytes(*id));
+                if let (Some(id), Ok((parent, name))) = (id, decode_place(key, value)) {
+                    self.places.insert(id, (parent, name.to_vec()));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Directories that hang together up to the root, in both tables.
+    fn whole_dirs(&self) -> HashSet<DirId> {
+        let mut whole = HashSet::from([ROOT]);
+        let mut of: HashMap<DirId, Vec<DirId>> = HashMap::new();
+        for (id, (parent, name)) in &self.places {
+            if self.entries.get(&(*parent, name.clone())) == Some(&Entry::Dir(*id)) {
+                of.entry(*parent).or_default().push(*id);
+            }
+        }
+        let mut next = vec![ROOT];
+        while let Some(dir) = next.pop() {
+            for id in of.remove(&dir).unwrap_or_default() {
+                if whole.insert(id) {
+                    next.push(id);
+                }
+            }
+        }
+        whole
+    }
+
+    /// What was published, as far as it can be told when its own record is lost.
+    fn published(&self, generation: Option<u64>, last_document: FileId) -> Option<Published> {
+        if let Some(published) = self.published {
+            return Some(Published { complete: false, ..published });
+        }
+        let files = self.entries.values().filter_map(|entry| match entry {
+            Entry::File(meta) => Some(meta.id),
+            Entry::Dir(_) => None,
+        });
+        let last_file = files.max().unwrap_or(0).max(last_document);
+        let last_dir = self.places.keys().copied().max().unwrap_or(ROOT);
+        let (next_file, next_dir) = (last_file.checked_add(1)?, last_dir.checked_add(1)?);
+        Some(Published { generation: generation?, next_file, next_dir, published_ns: 0, complete: false })
+    }
+}
+
+/// Repairs the index in `meta_dir` and `text_dir`. `None` when nothing of it can be kept. The caller holds the writer's
+/// lock, and nobody of this process has the stores open.
+pub(crate) fn repair(meta_dir: &Path, text_dir: &Path) -> Result<Option<Repaired>, StoreError> {
+    let mut salvaged = Salvaged::default();
+    let read = pages::salvage(&meta_dir.join("data.mdb"), |table, key, value| salvaged.take(table, key, value));
+    if let Err(error) = read {
+        tracing::warn!(%error, "the metadata store cannot be read");
+        return Ok(None);
+    }
+    if !salvaged.is_our_format {
+        return Ok(None);
+    }
+    let committed = committed_generation(text_dir);
+    let generation = committed.as_ref().map(|(generation, _)| *generation);
+    let published = salvaged.published.map(|published| published.generation);
+    // The working copy of the list is as good as the published one, if it is of that generation.
+    let copy = || committed.filter(|(generation, _)| published.is_none_or(|published| published == *generation));
+    let list = salvaged.text_meta.take().or_else(|| copy().map(|(_, list)| list));
+    let (text_meta, segments) = match list.map(|list| without_damaged_segments(text_dir, &list)) {
+        Some((list, dropped)) => (Some(list), dropped),
+        None => (None, 0),
+    };
+    let documents = documents(text_dir, text_meta.as_deref());
+    let (text_meta, documents) = match documents {
+        Ok(documents) => (text_meta, documents),
+        Err(error) => {
+            tracing::warn!(%error, "the text index cannot be read");
+            (None, HashMap::new())
+        }
+    };
+    let last_document = documents.keys().copied().max().unwrap_or(0);
+    let Some(published) = salvaged.published(generation, last_document) else { return Ok(None) };
+    let (contents, mut repaired) = reconcile(salvaged, documents, published, text_meta);
+    repaired.segments = segments;
+    rebuild(meta_dir, &contents)?;
+    // What it holds is of a publication that has not come to its end: those files are read again.
+    if let Err(error) = std::fs::remove_file(meta_dir.join("intent")) {
+        tracing::debug!(%error, "no publication was under way");
+    }
+    Ok(Some(repaired))
+}
+
+/// The living documents of the sound segments: file and directory of each.
+fn documents(text_dir: &Path, list: Option<&[u8]>) -> Result<HashMap<FileId, DirId>, StoreError> {
+    let mut documents = HashMap::new();
+    let Some(list) = list else { return Ok(documents) };
+    let text = TextReader::open(text_dir, list.to_vec())?;
+    for segment in text.searcher.segment_readers() {
+        let ids = segment.fast_fields().u64("id")?;
+        let dirs = segment.fast_fields().u64("dir")?;
+        for doc in segment.doc_ids_alive() {
+            let value = |value: Option<u64>| value.and_then(|value| u32::try_from(value).ok());
+            if let (Some(id), Some(dir)) = (value(ids.first(doc)), value(dirs.first(doc))) {
+                documents.insert(id, dir);
+            }
+        }
+    }
+    Ok(documents)
+}
+
+/// Puts records and documents together.
+fn reconcile(
+    salvaged: Salvaged,
+    mut documents: HashMap<FileId, DirId>,
+    published: Published,
+    text_meta: Option<Vec<u8>>,
+) -> (Contents, Repaired) {
+    let whole = salvaged.whole_dirs();
+    let mut repaired = Repaired::default();
+    let mut contents = Contents { published, text_meta, ..Contents::default() };
+    let mut seen = HashSet::new();
+    for ((parent, name), entry) in salvaged.entries {
+        match entry {
+            _ if !whole.contains(&parent) => {}
+            Entry::Dir(id) if whole.contains(&id) => contents.dirs.push(DirRecord { id, parent, name }),
+            Entry::Dir(_) => {}
+            Entry::File(meta) if seen.insert(meta.id) => {
+                let is_indexed = meta.flags.has(Flags::INDEXED);
+                let has_document = is_indexed && documents.get(&meta.id) == Some(&parent);
+                if has_document {
+                    documents.remove(&meta.id);
+                }
+                let is_lost = is_indexed && !has_document;
+                *(if is_lost { &mut repaired.lost } else { &mut repaired.kept }) += 1;
+                contents.files.push((parent, name, if is_lost { unread(&meta) } else { meta }));
+            }
+            // Two names for one version: the other one has it.
+            Entry::File(_) => {}
+        }
+    }
+    contents.orphans = documents.into_keys().collect();
+    contents.orphans.sort_unstable();
+    (contents, repaired)
+}
+
+/// The record of a file that has to be read again.
+fn unread(meta: &FileMeta) -> FileMeta {
+    FileMeta { flags: Flags::DIRTY, hash: None, ..*meta }
+}
