@@ -38,9 +38,12 @@ struct Watched {
 struct Directory {
     /// Where it is in the tree: relative, ends in a slash unless empty. `None` outside of what is walked.
     path: Option<Box<[u8]>>,
-    /// Names of files in it that decide about other entries: rules, git's own data. With each the path that it concerns.
-    deciding: Vec<(Box<[u8]>, Box<[u8]>)>,
+    /// Names of files in it that decide about other entries: rules, git's own data.
+    deciding: Vec<Deciding>,
 }
+
+/// A name, and the path that it concerns.
+type Deciding = (Box<[u8]>, Box<[u8]>);
 
 fn flags() -> WatchFlags {
     WatchFlags::CREATE
