@@ -36,7 +36,7 @@
 //! | 2 | `rules` | what is ignored, exactly as git says |
 //! | 2 | `store` | metadata in LMDB |
 //! | 2 | `text` | terms, inverter, segments, vocabulary, encodings, languages |
-//! | 1 | [`limits`], [`counters`], [`record`], errors | bounds, counts, what shards hand to commit |
+//! | 1 | [`limits`], [`counters`], [`record`], errors, failpoints | bounds, counts, what shards hand to commit |
 //! | 0 | the crate `leindex-fallback` | the I/O contract in whole-file verbs, and its portable backend |
 #![deny(missing_docs)]
 
@@ -44,6 +44,8 @@ mod commit;
 pub mod counters;
 mod engine;
 mod error;
+#[doc(hidden)]
+pub mod failpoint;
 pub mod io;
 pub mod limits;
 pub mod query;

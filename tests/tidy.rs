@@ -16,8 +16,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors, lowest first. Floor 0 is the crate `leindex-fallback`, which cargo keeps from importing this one.
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 18] = [
     ("error", 1),
+    ("failpoint", 1),
     ("limits", 1),
     ("counters", 1),
     ("record", 1),

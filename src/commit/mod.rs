@@ -10,6 +10,7 @@ pub(crate) mod recovery;
 pub(crate) mod repair;
 
 use crate::error::StoreError;
+use crate::failpoint::reached;
 use crate::limits::{RETRIES, RETRY_PAUSE, SEGMENTS_MAX};
 use crate::record::{Batch, SegmentKey};
 use crate::store::schema::Published;
@@ -81,7 +82,9 @@ impl Committer {
         let segments = std::mem::take(&mut self.segments);
         if batches.is_empty() && self.published.generation > 0 && !self.text_lost && self.orphans.is_empty() {
             if complete && !self.published.complete {
+                reached("before-complete");
                 self.store.mark_complete()?;
+                reached("after-complete");
                 self.published.complete = true;
             }
             return Ok(());
@@ -104,8 +107,11 @@ impl Committer {
         self.text.commit(generation, ended.into_iter(), &segments)?;
         let meta = self.text.merge(SEGMENTS_MAX)?;
         let applied = self.store.publish_intent(&next, &batches, &meta)?;
+        reached("before-old-files-deleted");
         self.text.forget_old_files();
+        reached("after-old-files-deleted");
         seal::seal_text(self.store.dir(), self.text.path(), &segment_files(&meta));
+        reached("after-seal");
         self.published = next;
         self.text_lost = false;
         self.result.generation = generation;

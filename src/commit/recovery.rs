@@ -1,6 +1,7 @@
 //! Makes the two stores agree after a crash, before anything is written.
 
 use crate::error::StoreError;
+use crate::failpoint::reached;
 use crate::store::schema::Published;
 use crate::store::{Store, StoreReader};
 use crate::text::index::{TextIndex, committed_generation, missing_segment_file};
@@ -24,17 +25,19 @@ pub(crate) fn open_for_writing(store: &Store, text_dir: &Path) -> Result<Opened,
             Some((generation, meta)) if generation == intent.generation => match store.pending_batches(len) {
                 Ok(batches) => {
                     tracing::info!(generation, "completing a publication that was interrupted");
+                    reached("before-completing");
                     store.publish_intent(&intent, &batches, &meta)?;
+                    reached("after-completing");
                 }
                 // The text index goes back to what was published last; what is lost is read again.
                 Err(error) => {
                     tracing::warn!(generation, %error, "dropping an interrupted publication that cannot be read");
-                    store.drop_intent()?;
+                    drop_intent(store)?;
                 }
             },
             _ => {
                 tracing::info!(generation = intent.generation, "dropping a publication that was interrupted");
-                store.drop_intent()?;
+                drop_intent(store)?;
             }
         }
     }
@@ -45,6 +48,7 @@ pub(crate) fn open_for_writing(store: &Store, text_dir: &Path) -> Result<Opened,
     {
         tracing::warn!(%missing, "the text index is incomplete; every file is read again");
         store.forget_files()?;
+        reached("after-forgetting-files");
         published = StoreReader::begin(store)?.published()?;
         meta = None;
     }
@@ -52,4 +56,11 @@ pub(crate) fn open_for_writing(store: &Store, text_dir: &Path) -> Result<Opened,
     let text = TextIndex::open(text_dir, meta.as_deref())?;
     let orphans = store.orphans()?;
     Ok(Opened { text, published, text_lost, orphans })
+}
+
+fn drop_intent(store: &Store) -> Result<(), StoreError> {
+    reached("before-dropping");
+    store.drop_intent()?;
+    reached("after-dropping");
+    Ok(())
 }

@@ -6,6 +6,7 @@
 //! neither is.
 
 use crate::error::StoreError;
+use crate::failpoint::reached;
 use crate::record::{DirId, DirRecord, FileId, FileMeta, Flags, ROOT};
 use crate::store::pages;
 use crate::store::rebuild::{Contents, rebuild};
@@ -132,11 +133,14 @@ pub(crate) fn repair(meta_dir: &Path, text_dir: &Path) -> Result<Option<Repaired
     let Some(published) = salvaged.published(generation, last_document) else { return Ok(None) };
     let (contents, mut repaired) = reconcile(salvaged, documents, published, text_meta);
     repaired.segments = segments;
+    reached("before-repair");
     rebuild(meta_dir, &contents)?;
+    reached("after-repair-data-file");
     // What it holds is of a publication that has not come to its end: those files are read again.
     if let Err(error) = std::fs::remove_file(meta_dir.join("intent")) {
         tracing::debug!(%error, "no publication was under way");
     }
+    reached("after-repair");
     Ok(Some(repaired))
 }
 

@@ -2,6 +2,7 @@
 
 use super::outbox::Outbox;
 use crate::counters::{self, Counters};
+use crate::failpoint::reached;
 use crate::limits::RACY;
 use crate::record::{DirId, FileId, FileMeta, FileRecord, Flags, SegmentKey};
 use crate::text::encoding::{Decoded, Encoding, decode, has_folding_chars};
@@ -256,6 +257,7 @@ impl Ingest {
             0 => Ok(None),
             _ => self.factory.write(inverter, &files, &self.cancelled).map(Some),
         };
+        reached("after-segment");
         let next = SegmentKey { sequence: self.segment.sequence + 1, ..self.segment };
         match written {
             Ok(meta) => self.outbox.seal(meta, last, next),

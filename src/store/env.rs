@@ -3,6 +3,7 @@
 
 use super::seal::seal_data;
 use crate::error::StoreError;
+use crate::failpoint::reached;
 use crate::limits::{MAP_BYTES, READERS_MAX};
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
@@ -244,7 +245,10 @@ fn make_file_with(
     fill(&mut txn, tables)?;
     txn.commit()?;
     env.prepare_for_closing().wait();
-    Ok(std::fs::rename(&new, path.join(FILE))?)
+    reached("before-new-data-file");
+    std::fs::rename(&new, path.join(FILE))?;
+    reached("after-new-data-file");
+    Ok(())
 }
 
 /// LMDB maps its table of readers from a file that it only makes long, without writing it: on a full disk, the first touch

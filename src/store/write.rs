@@ -9,6 +9,7 @@ use super::schema::{
     entry_key, id_key, seal,
 };
 use crate::error::StoreError;
+use crate::failpoint::reached;
 use crate::record::{Batch, Gone, Removal};
 use heed::{PutFlags, RwTxn};
 
@@ -33,8 +34,12 @@ impl Store {
         batches: &[Batch],
         failed: impl FnMut(u32, &StoreError) -> bool,
     ) -> Result<(), StoreError> {
+        reached("before-intent-file");
         let len = write_batches(&self.intent_file(), batches, failed)?;
-        self.write(|txn, tables| Ok(tables.meta.put(txn, META_INTENT, &encode_intent(next, len))?))
+        reached("after-intent-file");
+        self.write(|txn, tables| Ok(tables.meta.put(txn, META_INTENT, &encode_intent(next, len))?))?;
+        reached("after-intent-record");
+        Ok(())
     }
 
     /// The intent that was left behind, if any.
@@ -55,6 +60,7 @@ impl Store {
         batches: &[Batch],
         text_meta: &[u8],
     ) -> Result<Applied, StoreError> {
+        reached("before-publication");
         let applied = self.write(|txn, tables| {
             let applied = apply(txn, tables, batches)?;
             let next = Published { published_ns: now_ns(), ..*next };
@@ -63,9 +69,12 @@ impl Store {
             tables.meta.delete(txn, META_INTENT)?;
             // The text index has deleted them with this generation.
             tables.meta.delete(txn, META_ORPHANS)?;
+            reached("in-publication");
             Ok(applied)
         })?;
+        reached("after-publication");
         self.remove_intent_file();
+        reached("after-intent-file-removed");
         Ok(applied)
     }
 

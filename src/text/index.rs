@@ -6,6 +6,7 @@ use super::schema::{Fields, schema, settings};
 use super::segment::{DocFile, write_segment};
 use super::vocabulary::VocabularyPlugin;
 use crate::error::StoreError;
+use crate::failpoint::reached;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -54,6 +55,7 @@ impl TextIndex {
         match published {
             Some(published) if std::fs::read(&meta).ok().as_deref() != Some(published) => {
                 directory.atomic_write(Path::new(META), published)?;
+                reached("after-meta-json-put-back");
             }
             Some(_) => {}
             None if meta.exists() => std::fs::remove_file(&meta)?,
@@ -68,6 +70,7 @@ impl TextIndex {
             .open_or_create(directory.clone())?;
         let living = index.load_metas()?.list_segment_files();
         let swept = sweep(path, &living)?;
+        reached("after-sweep");
         if swept > 0 {
             tracing::debug!(swept, "deleted files that no generation uses");
         }
@@ -94,16 +97,21 @@ impl TextIndex {
     ) -> Result<Vec<u8>, StoreError> {
         let fields = self.fields;
         let writer = self.writer()?;
+        reached("before-text-deletes");
         // Deletes come first: they touch only what was committed before, never what is added now.
         for id in deleted {
             writer.delete_term(fields.id_term(id));
         }
+        reached("after-text-deletes");
         for meta in added {
             writer.add_segment(meta.clone())?;
         }
+        reached("after-text-segments");
         let mut commit = writer.prepare_commit()?;
         commit.set_payload(&generation.to_string());
+        reached("before-meta-json");
         commit.commit()?;
+        reached("after-meta-json");
         self.meta_bytes()
     }
 
@@ -112,7 +120,9 @@ impl TextIndex {
         let metas = self.index.searchable_segment_metas()?;
         if metas.len() > most {
             let ids = merge_candidates(&metas, most);
+            reached("before-merge");
             self.writer()?.merge(&ids).wait()?;
+            reached("after-merge");
         }
         self.meta_bytes()
     }

@@ -7,6 +7,7 @@
 use super::inverter::Inverter;
 use super::schema::{Fields, has_frequencies};
 use super::vocabulary::VocabularyWriter;
+use crate::failpoint::reached;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tantivy::directory::TerminatingWrite;
 use tantivy::fastfield::FastFieldsWriter;
@@ -66,6 +67,7 @@ pub(crate) fn write_segment(
         vocabulary.close()?;
     }
     serializer.close()?;
+    reached("in-segment");
     write_columns(&segment, fields, files)?;
     Ok(segment.with_max_doc(doc_count).meta().clone())
 }
