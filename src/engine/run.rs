@@ -285,7 +285,7 @@ fn run(engine: &Engine, shared: &Shared, request: Request) -> Result<Report, Run
     };
     let input = scan_input(engine, &selected, scan)?;
     let shards = input.shards;
-    let committer = Committer::new(store.clone(), opened);
+    let committer = Committer::new(store.clone(), opened, shards);
     let whole = input.only.is_none();
     let base = Arc::clone(&input.rules);
     let (scanned, committed, renewed) = std::thread::scope(|scope| {
