@@ -16,7 +16,7 @@ pub(crate) fn reached(_: &'static str) {}
 
 /// Every point, about in the order in which the protocol comes to them.
 #[cfg(feature = "failpoints")]
-pub const POINTS: [&str; 33] = [
+pub const POINTS: [&str; 35] = [
     // The file of a metadata store is made, by a first run or a repair.
     "before-new-data-file",
     "after-new-data-file",
@@ -40,6 +40,8 @@ pub const POINTS: [&str; 33] = [
     "after-text-segments",
     "before-meta-json",
     "after-meta-json",
+    "before-rewrite",
+    "after-rewrite",
     "before-merge",
     "after-merge",
     "before-publication",

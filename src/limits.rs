@@ -36,7 +36,7 @@ pub const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// Skips that a report lists; all of them are counted.
 pub const SKIPS_LISTED: usize = 1000;
 /// Segments that are allowed to pile up before small ones are merged.
-pub const SEGMENTS_MAX: usize = 12;
+pub const SEGMENTS_MAX: usize = 8;
 /// A modification time this close to the time of the stat may hide a later change within one clock tick (ext4 stamps
 /// files with the kernel's coarse clock: 4 ms at 250 Hz, 10 ms at 100 Hz).
 pub const RACY: Duration = Duration::from_millis(12);

@@ -19,3 +19,5 @@ mod signals;
 mod support;
 #[path = "cli/terminal.rs"]
 mod terminal;
+#[path = "cli/watch.rs"]
+mod watch;

@@ -244,7 +244,7 @@ enum Intent {
 }
 
 /// Where an update is killed, and what the next run makes of it: the table in docs/architecture.md.
-const STATES: [(&str, Intent); 12] = [
+const STATES: [(&str, Intent); 13] = [
     ("in-segment", Intent::None),
     ("after-segment", Intent::None),
     ("after-intent-file", Intent::None),
@@ -252,6 +252,7 @@ const STATES: [(&str, Intent); 12] = [
     ("after-text-segments", Intent::Dropped),
     ("before-meta-json", Intent::Dropped),
     ("after-meta-json", Intent::Completed),
+    ("after-rewrite", Intent::Completed),
     ("before-merge", Intent::Completed),
     ("after-merge", Intent::Completed),
     ("in-publication", Intent::Completed),

@@ -552,3 +552,31 @@ fn a_checkout_of_another_branch_is_followed() {
     }
     assert!(changed > 5 * SWITCHES, "the branches hardly differ: {changed}");
 }
+
+/// Versions that were replaced are not kept for ever.
+#[test]
+fn an_index_does_not_grow_with_the_number_of_updates() {
+    const FILES: usize = 3000;
+    let place = Place::new();
+    let (vocabulary, mut random) = (Vocabulary::new(10_000), Random(11));
+    let path = |n: usize| format!("d{}/f{n}.c", n % 30);
+    for n in 0..FILES {
+        place.write(path(n), vocabulary.text(&mut random, 200));
+    }
+    let engine = place.engine();
+    support::run(&engine);
+    let mut most = 0.0f64;
+    for round in 0..100 {
+        let changed: Vec<String> = (0..40).map(|_| path(random.below(FILES))).collect();
+        changed.iter().for_each(|path| place.write(path, vocabulary.text(&mut random, 200)));
+        let report = engine.update(&changed).wait().unwrap();
+        if round % 20 == 19 {
+            let fresh = support::fresh(&place.root());
+            let bytes = fresh.engine.snapshot().unwrap().status().unwrap().index_bytes;
+            most = most.max(report.index_bytes as f64 / bytes as f64);
+        }
+    }
+    println!("at most {most:.2} times a fresh index");
+    assert!(most < 1.5, "{most:.2} times a fresh index");
+    support::assert_as_fresh(&engine, &vocabulary.quick_queries(&mut Random(12), 50), "after 100 updates");
+}

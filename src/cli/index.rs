@@ -7,7 +7,7 @@ use super::json::{self, IndexJson};
 use super::options::Options;
 use super::output::{self, Ui};
 use super::{advice, log, progress, root, summary};
-use leindex_engine::{Engine, Outcome, Report, RunError};
+use leindex_engine::{Engine, OpenError, Outcome, Report, RunError};
 use std::io::Write;
 
 /// Runs the subcommand.
@@ -17,7 +17,12 @@ pub(crate) fn run(args: IndexArgs, common: &CommonArgs) -> Result<Exit, Failure>
     let ui = Ui::new(&tree.options);
     log::start(&tree.options, &ui);
     let engine = tree.options.engine(&tree.root)?;
-    let report = build(&engine, &ui, &Interrupts::catch())?;
+    let interrupts = Interrupts::catch();
+    let report = match build(&engine, &ui, &interrupts) {
+        // It has waited for another run, and was told to stop.
+        Err(RunError::Open(OpenError::Busy { .. })) if interrupts.has_come() => return Ok(Exit::Interrupted),
+        built => built?,
+    };
     let mut out = output::stdout();
     if ui.json {
         json::line(&mut out, &IndexJson::from(&report))?;

@@ -35,6 +35,11 @@ impl Interrupts {
         interrupts
     }
 
+    /// Whether a signal has come.
+    pub(crate) fn has_come(&self) -> bool {
+        self.0.asked.load(SeqCst)
+    }
+
     /// Calls `stop` on a signal, also on one that has come already.
     pub(crate) fn stop(&self, stop: impl Fn() + Send + Sync + 'static) {
         let stop = self.0.stop.get_or_init(|| Box::new(stop));

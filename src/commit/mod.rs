@@ -44,6 +44,8 @@ pub(crate) struct Committer {
     waiting: HashMap<SegmentKey, Vec<Batch>>,
     ready: Vec<Batch>,
     segments: Vec<SegmentMeta>,
+    /// More than these are merged: what one run makes, a segment a shard, is left alone.
+    segments_max: usize,
     result: Committed,
 }
 
@@ -55,11 +57,22 @@ pub(crate) struct NextIds {
 }
 
 impl Committer {
-    pub(crate) fn new(store: Store, opened: recovery::Opened) -> Self {
+    pub(crate) fn new(store: Store, opened: recovery::Opened, shards: usize) -> Self {
         let recovery::Opened { text, published, text_lost, orphans } = opened;
         let result = Committed { generation: published.generation, ..Committed::default() };
         let (waiting, ready, segments) = (HashMap::new(), Vec::new(), Vec::new());
-        Committer { store, text, published, text_lost, orphans, waiting, ready, segments, result }
+        Committer {
+            store,
+            text,
+            published,
+            text_lost,
+            orphans,
+            waiting,
+            ready,
+            segments,
+            segments_max: SEGMENTS_MAX.max(shards + 1),
+            result,
+        }
     }
 
     /// Takes a batch: to be published with its segment, or as soon as something is.
@@ -105,10 +118,10 @@ impl Committer {
             retry_later(attempt, error)
         })?;
         self.text.commit(generation, ended.into_iter(), &segments)?;
-        let meta = self.text.merge(SEGMENTS_MAX)?;
+        let meta = self.text.merge(self.segments_max)?;
         let applied = self.store.publish_intent(&next, &batches, &meta)?;
         reached("before-old-files-deleted");
-        self.text.forget_old_files();
+        self.text.forget_old_files(&meta);
         reached("after-old-files-deleted");
         seal::seal_text(self.store.dir(), self.text.path(), &segment_files(&meta));
         reached("after-seal");

@@ -257,6 +257,8 @@ fn run(engine: &Engine, shared: &Shared, request: Request) -> Result<Report, Run
     let selected = config.select_backend(&layout.root)?;
     let _lock = match lock::acquire(layout) {
         Err(OpenError::Busy { .. }) if config.wait_for_writer => lock::wait(layout, &shared.cancelled)?,
+        // The root is gone: no matter of the index.
+        Err(OpenError::Root { path, source }) => return Err(RunError::Root { path, source }),
         acquired => acquired?,
     };
     let store = engine.store()?;
@@ -283,7 +285,7 @@ fn run(engine: &Engine, shared: &Shared, request: Request) -> Result<Report, Run
     };
     let input = scan_input(engine, &selected, scan)?;
     let shards = input.shards;
-    let committer = Committer::new(store.clone(), opened);
+    let committer = Committer::new(store.clone(), opened, shards);
     let whole = input.only.is_none();
     let base = Arc::clone(&input.rules);
     let (scanned, committed, renewed) = std::thread::scope(|scope| {

@@ -47,6 +47,11 @@ impl GenerationDirectory {
         &self.path
     }
 
+    /// Notes a file that is no longer needed.
+    pub(crate) fn doom(&self, file: &Path) {
+        self.doomed.lock().unwrap_or_else(PoisonError::into_inner).push(file.to_path_buf());
+    }
+
     /// Deletes what tantivy has given up. Call it when no published generation uses these files any more.
     pub(crate) fn delete_doomed(&self) {
         let doomed = std::mem::take(&mut *self.doomed.lock().unwrap_or_else(PoisonError::into_inner));
@@ -77,7 +82,7 @@ impl Directory for GenerationDirectory {
     }
 
     fn delete(&self, path: &Path) -> Result<(), DeleteError> {
-        self.doomed.lock().unwrap_or_else(PoisonError::into_inner).push(path.to_path_buf());
+        self.doom(path);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use super::segment::{DocFile, write_segment};
 use super::vocabulary::VocabularyPlugin;
 use crate::error::StoreError;
 use crate::failpoint::reached;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -43,6 +44,8 @@ pub(crate) struct TextIndex {
     directory: GenerationDirectory,
     /// Made by the first commit: a run that changes nothing starts no threads of tantivy.
     writer: Option<IndexWriter<TantivyDocument>>,
+    /// Files of the published generation.
+    published: HashSet<String>,
 }
 
 impl TextIndex {
@@ -74,7 +77,8 @@ impl TextIndex {
         if swept > 0 {
             tracing::debug!(swept, "deleted files that no generation uses");
         }
-        Ok(TextIndex { index, fields, directory, writer: None })
+        let published = published.map(segment_files).unwrap_or_default().into_iter().collect();
+        Ok(TextIndex { index, fields, directory, writer: None, published })
     }
 
     /// Where it is.
@@ -115,8 +119,16 @@ impl TextIndex {
         self.meta_bytes()
     }
 
-    /// Merges small segments when there are more than `most` of them. Call it between commit and publication.
+    /// Writes segments anew of which many documents are deleted, and merges small ones when there are more than `most` of
+    /// them. Call it between commit and publication.
     pub(crate) fn merge(&mut self, most: usize) -> Result<Vec<u8>, StoreError> {
+        let metas = self.index.searchable_segment_metas()?;
+        let wasteful: Vec<SegmentId> = metas.iter().filter(|meta| is_wasteful(meta)).map(SegmentMeta::id).collect();
+        if !wasteful.is_empty() {
+            reached("before-rewrite");
+            self.writer()?.merge(&wasteful).wait()?;
+            reached("after-rewrite");
+        }
         let metas = self.index.searchable_segment_metas()?;
         if metas.len() > most {
             let ids = merge_candidates(&metas, most);
@@ -128,8 +140,15 @@ impl TextIndex {
     }
 
     /// Deletes the files that only generations before the published one used.
-    pub(crate) fn forget_old_files(&self) {
+    /// `published` is the list of its segments.
+    pub(crate) fn forget_old_files(&mut self, published: &[u8]) {
+        let living: HashSet<String> = segment_files(published).into_iter().collect();
+        // tantivy gives up only what was written since it was opened.
+        for old in self.published.difference(&living) {
+            self.directory.doom(Path::new(old));
+        }
         self.directory.delete_doomed();
+        self.published = living;
     }
 
     fn meta_bytes(&self) -> Result<Vec<u8>, StoreError> {
@@ -199,6 +218,12 @@ pub(crate) fn is_sound(path: &Path, file: &Path) -> bool {
         Ok(managed.validate_checksum(file).map_err(tantivy::TantivyError::from)?)
     };
     unpanicked(check).unwrap_or(false)
+}
+
+/// More than a quarter of its documents are deleted. Written anew then, it takes at most a third more than it needs, and
+/// every document is written four times for one that is replaced.
+fn is_wasteful(meta: &SegmentMeta) -> bool {
+    3 * meta.num_deleted_docs() > meta.num_docs()
 }
 
 /// The smallest segments, so many that merging them into one leaves half of `most`: each document is then rewritten a

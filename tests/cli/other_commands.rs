@@ -50,7 +50,7 @@ fn status_says_what_is_there() {
     let json = tree.expect(0, &["status", "--json", "sub"]);
     let expect = "{root:string,index_dir:string,generation:int,published_ns:int,age_seconds:float,complete:bool,\
                   files:{indexed:int,binary:int,too_large:int},dirs:int,content_bytes:int,index_bytes:int,segments:int,\
-                  languages:{c:int,rust:int},model:null}";
+                  languages:{c:int,rust:int},fresh:{state:string,as_of_ms:int},model:null}";
     assert_eq!(shape(&json.text()), expect);
     let json = json.json();
     assert_eq!(json["root"], tree.root().to_str().unwrap(), "the index of the directory above");
@@ -159,15 +159,25 @@ fn help_and_version() {
     assert_eq!(tree.expect(0, &["--version"]).text(), format!("leindex-engine {}\n", env!("CARGO_PKG_VERSION")));
     let help = tree.expect(0, &["--help"]);
     assert_eq!(help.err, "");
-    for name in
-        ["index", "search", "files", "check-ignore", "explain", "status", "verify", "doctor", "completions", "man"]
-    {
+    for name in [
+        "index",
+        "search",
+        "files",
+        "check-ignore",
+        "explain",
+        "status",
+        "verify",
+        "watch",
+        "doctor",
+        "completions",
+        "man",
+    ] {
         assert!(help.text().contains(&format!("  {name} ")), "{name}: {}", help.text());
         let page = tree.expect(0, &[name, "--help"]).text();
         assert!(page.contains("Usage: leindex-engine"), "{page}");
         assert!(page.lines().all(|line| line.chars().count() <= 100), "{page}");
     }
-    for later in ["watch", "mcp"] {
+    for later in ["mcp"] {
         assert!(!help.text().contains(later), "{later} is not there yet");
     }
     assert!(help.text().contains("Examples:") && help.text().contains("Exit codes:"));

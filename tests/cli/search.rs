@@ -4,7 +4,8 @@ use super::support::{Done, Tree, odd_name, shape};
 use std::fs;
 
 const HIT: &str = r#"{"path":"rel/path","line":12,"column":5,"score":1.0,"text":"the line"}"#;
-const SUMMARY: &str = r#"{"summary":{"hits":0,"files":0,"seconds":0.0,"generation":1}}"#;
+const SUMMARY: &str =
+    r#"{"summary":{"hits":0,"files":0,"seconds":0.0,"generation":1,"fresh":{"state":"","as_of_ms":0}}}"#;
 
 fn indexed() -> Tree {
     let tree = Tree::with(&[

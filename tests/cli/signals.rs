@@ -131,6 +131,28 @@ fn a_second_run_is_refused_with_the_pid_of_the_first() {
 }
 
 #[test]
+fn a_second_run_waits_on_request() {
+    let tree = long_to_index();
+    let run = Running::start(&tree, Stdio::piped());
+    let waiting = tree.command(&["--progress", "off", "--wait", "--exclude", "big"]).stdout(Stdio::piped()).spawn();
+    thread::sleep(Duration::from_millis(100));
+    let mut waiting = waiting.unwrap();
+    assert_eq!(waiting.try_wait().unwrap(), None, "it has not waited");
+    run.signal(Signal::INT);
+    assert_eq!(run.end().code, Some(130));
+    let done = Done::from(waiting.wait_with_output().unwrap());
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    // One that waits can be stopped.
+    let run = Running::start(&tree, Stdio::piped());
+    let waiting = tree.command(&["--progress", "off", "--wait"]).stdout(Stdio::piped()).spawn().unwrap();
+    thread::sleep(Duration::from_millis(100));
+    kill_process(Pid::from_child(&waiting), Signal::INT).unwrap();
+    assert_eq!(waiting.wait_with_output().unwrap().status.code(), Some(130));
+    run.signal(Signal::INT);
+    assert_eq!(run.end().code, Some(130));
+}
+
+#[test]
 fn an_interrupted_first_run_leaves_no_index_that_passes_for_whole() {
     let tree = long_to_index();
     fs::remove_dir_all(tree.path(".leindex-engine")).unwrap();

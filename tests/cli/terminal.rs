@@ -33,6 +33,8 @@ fn on_terminal(tree: &Tree, columns: u16, args: &[&str], environment: &[(&str, &
 fn indexed() -> Tree {
     let long = format!("{} needle {}\n", "before ".repeat(30), "after ".repeat(30));
     let tree = Tree::with(&[("a.txt", &format!("one needle\n{long}")), ("b.txt", "\tneedle \x1b[2J\n")]);
+    // Or they would be racy, and the next run would read them again.
+    std::thread::sleep(std::time::Duration::from_millis(30));
     tree.expect(0, &[]);
     tree
 }
