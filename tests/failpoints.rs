@@ -2,8 +2,8 @@
 //! failpoint, in first runs, in updates, in the recovery after such a kill, and in repairs. What was published is there,
 //! exactly; the index is sound; and the next run ends where an index built from nothing does.
 //!
-//! One shard that publishes after every batch: each time, a run comes to the same points as often. A point that no kill
-//! has hit fails the test, so that none of them rots. The random moments between the points belong to `tests/kill.rs`.
+//! One shard publishes after every batch: each time, a run comes to the same points. A point that no kill has hit fails the
+//! test, so that none of them rots. The random moments between the points belong to `tests/kill.rs`.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests; what was covered")]
 
@@ -179,9 +179,12 @@ impl Stage {
         assert!(publications >= 3, "{saved}: {publications} publications");
         for (point, count) in counts(&all) {
             for times in BTreeSet::from([1, count.div_ceil(2), count]) {
-                self.restore(saved);
-                let killed = self.kill((&point, times), saved);
-                assert!(killed.is_some(), "{saved}: {point} is not reached {times} times again");
+                // How the batches of an update fall depends on the order in which reads complete.
+                let hit = (1..=times).rev().any(|times| {
+                    self.restore(saved);
+                    self.kill((&point, times), saved).is_some()
+                });
+                assert!(hit, "{saved}: {point} is not reached again");
                 self.finish(&format!("{saved}, after a kill at {point}, time {times}"));
             }
         }

@@ -1,101 +1,70 @@
-//! The kill test: a process that indexes is killed with SIGKILL at random moments, on first runs and on updates. Nothing
-//! that was published may be lost, the index must be sound after every kill, and the next run must end exactly where an
-//! index built from nothing does.
+//! The kill test: a process that indexes is killed with SIGKILL at random moments, on first runs, on updates, and while it
+//! watches a tree that is being changed. Nothing that was published may be lost, the index must be sound after every kill,
+//! and the next run must end exactly where an index built from nothing does.
 //!
 //! 50 kills by default, `LEINDEX_KILLS=1000` for more, `LEINDEX_KILL_SEED` to begin from a seed that a failure printed.
-//! The tree and its index are in memory where the system has a place for that: a killed process loses nothing that it has
-//! written to a file, wherever the file is. `LEINDEX_KILL_DIR` names another place, where writing takes longer.
 //! The moments are drawn over the measured length of a run, and the child publishes every few milliseconds, so that the
-//! kills hit the scan, the writing of segments, and every step of a publication.
+//! kills hit the scan, the writing of segments, and every step of a publication. `tests/failpoints.rs` hits each step once
+//! more, by name.
 #![cfg(unix)]
 // What was covered belongs to the test's output.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
+#[path = "support/crash.rs"]
+mod crash;
 mod support;
 
-use leindex_engine::{Engine, EngineBuilder, Event, OpenError, Outcome, Query, QueryError, Shards};
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use crash::{Told, Victim, assert_survived, hasty, published};
+use leindex_engine::{Query, WatchEvent, WatchOptions, WatchState};
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use support::{Known, Place, Random, Vocabulary};
+use support::{Place, Random, Vocabulary};
 
 const CHILD: &str = "LEINDEX_KILL_CHILD";
+/// Set for a child that watches.
+const WATCHES: &str = "LEINDEX_KILL_WATCHES";
 const KILLS: u64 = 50;
 const SEED: u64 = 20_260_101;
-const DIRS: usize = 150;
-const FILES: usize = 3000;
+const DIRS: usize = 100;
+const FILES: usize = 1500;
 const WORDS_PER_FILE: usize = 40;
-const QUERIES: usize = 100;
-const SIGKILL: i32 = 9;
+const QUERIES: usize = 60;
 /// With fewer kills than this, chance alone may let all of them come too late.
 const KILLS_TELLING: u64 = 20;
+/// Beyond the length of a first run, a watcher is killed within this time: while it waits, or updates.
+const WATCHED: Duration = Duration::from_millis(400);
+/// Between two changes of a tree that is watched.
+const BREATH: Duration = Duration::from_millis(5);
 
-/// Publishes as often as the engine can be made to.
-fn hasty(builder: EngineBuilder) -> EngineBuilder {
-    builder.checkpoint(Duration::from_millis(20)).batch_files(100).inverter_bytes(1 << 20).shards(Shards::Count(3))
-}
-
-/// Not a test but the process that is killed: indexes the place that it is told of, and says on its standard output what
-/// it has published.
+/// Not a test but the process that is killed: indexes the place that it is told of, or watches it, and says on its standard
+/// output what it has published.
 #[test]
 fn child_process() {
     let Some(place) = std::env::var_os(CHILD) else { return };
-    let place = Path::new(&place);
-    let engine = hasty(Engine::builder().index_dir(place.join("index"))).open(place.join("tree")).unwrap();
-    println!("\nbegun");
-    let run = engine.index();
+    let engine = crash::engine_of(Path::new(&place), hasty);
+    if std::env::var_os(WATCHES).is_none() {
+        return crash::run_aloud(&engine);
+    }
+    let mut options = WatchOptions::default();
+    (options.settle, options.settle_max) = (Duration::from_millis(2), Duration::from_millis(20));
+    crash::say_begun();
+    let watch = engine.watch(options).unwrap();
     loop {
-        match run.next_event(Duration::from_secs(60)) {
-            Some(Event::Published(generation)) => println!("published {generation}"),
-            Some(Event::Ended) => break,
+        match watch.next_event(Duration::from_secs(60)) {
+            Some(WatchEvent::Updated(report)) if report.publications > 0 => println!("published {}", report.generation),
+            Some(WatchEvent::Updated(_) | WatchEvent::Rescan(_)) => {}
             other => panic!("{other:?}"),
         }
     }
-    let report = run.wait().unwrap();
-    assert_eq!(report.outcome, Outcome::Done);
-    println!("ended");
 }
 
-/// What became of a child.
-struct Killed {
-    /// The last generation that it said it had published.
-    announced: u64,
-    /// It was killed before its run had ended.
-    in_time: bool,
-    /// From the beginning of its run to its end.
-    length: Duration,
-}
-
-/// Runs a child, and kills it this long after its run has begun.
-fn run_child(place: &Place, kill_after: Option<Duration>) -> Killed {
-    let mut child = support::child("child_process", CHILD, place.dir()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap());
-    assert!(lines.any(|line| line == "begun"), "the child has not begun: {:?}", child.wait());
-    let begun = Instant::now();
-    if let Some(after) = kill_after {
-        std::thread::sleep(after);
-        child.kill().unwrap();
-    }
-    let mut killed = Killed { announced: 0, in_time: true, length: Duration::ZERO };
-    for line in lines {
-        if let Some(generation) = line.strip_prefix("published ") {
-            killed.announced = generation.parse().unwrap();
-        } else if line == "ended" {
-            killed.in_time = false;
-            killed.length = begun.elapsed();
-        }
-    }
-    let status = child.wait().unwrap();
-    assert!(status.success() || status.signal() == Some(SIGKILL), "the child has failed: {status:?}");
-    assert!(kill_after.is_some() || !killed.in_time, "nobody killed the child, and yet its run has not ended");
-    killed
+/// What is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sort {
+    First,
+    Update,
+    Watch,
 }
 
 /// The tree, and everything that is drawn at random.
@@ -106,6 +75,8 @@ struct Session {
     queries: Vec<Query>,
     /// Names that were never used are numbered.
     made: usize,
+    /// Of a first run, and of an update.
+    lengths: [Duration; 2],
 }
 
 impl Session {
@@ -114,14 +85,23 @@ impl Session {
         let place = Place::within(tempfile::tempdir().unwrap());
         let mut random = Random(seed);
         let vocabulary = Vocabulary::new(10_000);
-        let queries = vocabulary.queries(&mut random, QUERIES);
-        let mut session = Session { place, random, vocabulary, queries, made: 0 };
+        let queries = vocabulary.quick_queries(&mut random, QUERIES);
+        let mut session = Session { place, random, vocabulary, queries, made: 0, lengths: [Duration::ZERO; 2] };
         for dir in 0..DIRS {
             for _ in 0..FILES / DIRS {
                 session.make_file(&format!("d{}/s{}", dir % 10, dir / 10));
             }
         }
+        session.lengths[0] = session.length();
+        session.edit();
+        session.lengths[1] = session.length();
         session
+    }
+
+    /// A new name beside `path`.
+    fn new_name(&mut self, path: &Path, name: &str) -> PathBuf {
+        self.made += 1;
+        path.with_file_name(format!("{name}{}", self.made))
     }
 
     fn content(&mut self) -> String {
@@ -129,79 +109,148 @@ impl Session {
         self.vocabulary.text(&mut self.random, words)
     }
 
+    /// Makes a file and the directories above it, in the place of whatever else has their names.
     fn make_file(&mut self, dir: &str) {
-        let content = self.content();
-        self.place.write(format!("{dir}/file{}.c", self.made), content);
-        self.made += 1;
-    }
-
-    /// Changes something of everything: contents, names of files and of a directory, files that come and go.
-    fn edit(&mut self) {
-        let root = self.place.root();
-        let files: Vec<_> = support::walk(&root).into_iter().filter(|path| path.is_file()).collect();
-        for file in &files {
-            match self.random.below(40) {
-                0..=2 => fs::write(file, self.content()).unwrap(),
-                3 => fs::write(file, fs::read_to_string(file).unwrap() + &self.content()).unwrap(),
-                4 => fs::remove_file(file).unwrap(),
-                5 => {
-                    fs::rename(file, file.with_file_name(format!("renamed{}.c", self.made))).unwrap();
-                    self.made += 1;
-                }
-                _ => {}
+        let mut path = self.place.root();
+        for name in Path::new(dir) {
+            path.push(name);
+            if fs::symlink_metadata(&path).is_ok_and(|metadata| !metadata.is_dir()) {
+                fs::remove_file(&path).unwrap();
             }
         }
-        let dirs: Vec<_> = support::walk(&root).into_iter().filter(|path| path.is_dir()).collect();
+        let (path, content) = (self.new_name(&path.join("file"), "file").with_extension("c"), self.content());
+        support::write(&path, content);
+    }
+
+    /// Files and directories of the tree as it is now; links are neither.
+    fn entries(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
+        let kind = |path: &PathBuf| fs::symlink_metadata(path).unwrap().file_type();
+        let entries = support::walk(&self.place.root()).into_iter().filter(|path| !kind(path).is_symlink());
+        entries.partition(|path| kind(path).is_file())
+    }
+
+    /// Changes something of everything: contents, names of files and of a directory, files that come and go, and entries
+    /// of one kind in the place of another.
+    fn edit(&mut self) {
+        let (files, dirs) = self.entries();
+        for file in &files {
+            self.change_file(file, 40);
+        }
         let (from, gone) = (self.random.pick(&dirs).clone(), self.random.pick(&dirs).clone());
         fs::remove_dir_all(&gone).unwrap();
         if from.exists() {
-            fs::rename(&from, from.with_file_name(format!("moved{}", self.made))).unwrap();
+            let to = self.new_name(&from, "moved");
+            fs::rename(&from, to).unwrap();
         }
-        let left = support::walk(&root).into_iter().filter(|path| path.is_file()).count();
-        for n in left..FILES {
+        for _ in 0..4 {
+            self.swap_kinds();
+        }
+        self.fill_up();
+    }
+
+    /// Changes a file, or leaves it alone, more often the larger `of` is.
+    fn change_file(&mut self, file: &Path, of: usize) {
+        match self.random.below(of) {
+            0..=2 => fs::write(file, self.content()).unwrap(),
+            3 => fs::write(file, fs::read_to_string(file).unwrap() + &self.content()).unwrap(),
+            4 => fs::remove_file(file).unwrap(),
+            5 => {
+                let to = self.new_name(file, "renamed").with_extension("c");
+                fs::rename(file, to).unwrap();
+            }
+            _ => {}
+        }
+    }
+
+    /// A file becomes a directory, a directory becomes a file or a link to where it was moved.
+    fn swap_kinds(&mut self) {
+        let (files, dirs) = self.entries();
+        let (file, dir) = (self.random.pick(&files).clone(), self.random.pick(&dirs).clone());
+        match self.random.below(3) {
+            0 => {
+                fs::remove_file(&file).unwrap();
+                for n in 0..3 {
+                    let content = self.content();
+                    support::write(&file.join(format!("within{n}.c")), content);
+                }
+            }
+            1 => {
+                fs::remove_dir_all(&dir).unwrap();
+                fs::write(&dir, self.content()).unwrap();
+            }
+            _ => {
+                let to = self.new_name(&dir, "linked");
+                fs::rename(&dir, &to).unwrap();
+                std::os::unix::fs::symlink(&to, &dir).unwrap();
+            }
+        }
+    }
+
+    /// Makes files until there are as many as there were in the beginning.
+    fn fill_up(&mut self) {
+        for n in self.entries().0.len()..FILES {
             self.make_file(&format!("d{}/s{}", n % 10, n % 17));
         }
     }
 
-    /// What is published: the generation, and the files. Nothing, when nothing was published yet.
-    fn published(&self) -> (u64, BTreeMap<Vec<u8>, Known>) {
-        match self.place.engine().snapshot() {
-            Ok(snapshot) => (snapshot.generation(), support::contents(&snapshot)),
-            Err(QueryError::Open(OpenError::NoIndex { .. })) => (0, BTreeMap::new()),
-            Err(error) => panic!("after a kill the index does not open: {error}"),
+    /// A few changes, so small that many of them are made while a watcher lives.
+    fn edit_a_little(&mut self) {
+        let (files, dirs) = self.entries();
+        for _ in 0..5 {
+            let file = self.random.pick(&files).clone();
+            if file.exists() {
+                self.change_file(&file, 6);
+            }
+        }
+        match self.random.below(8) {
+            0 => self.swap_kinds(),
+            1 => {
+                let dir = self.random.pick(&dirs).clone();
+                let to = self.new_name(&dir, "moved");
+                fs::rename(&dir, to).unwrap();
+            }
+            n => self.make_file(&format!("d{n}/s{n}")),
         }
     }
 
-    /// Kills a run, and checks that nothing of what was published is lost.
-    fn kill(&mut self, length: Duration) -> Killed {
-        let (generation, files) = self.published();
-        let after = length.mul_f64(self.random.below(1 << 20) as f64 / f64::from(1 << 20));
-        let killed = run_child(&self.place, Some(after));
-        let engine = self.place.engine();
-        let least = generation.max(killed.announced);
-        match engine.verify() {
-            Ok(found) => {
-                assert!(found.is_sound(), "killed after {after:?}: {found:#?}");
-                assert!(found.generation >= least, "killed after {after:?}: {} < {least}", found.generation);
-            }
-            Err(QueryError::Open(OpenError::NoIndex { .. })) => {
-                assert_eq!(least, 0, "killed after {after:?}: a published index is gone");
-            }
-            Err(error) => panic!("killed after {after:?}: {error}"),
+    fn start(&self, sort: Sort) -> Victim {
+        let mut command = support::child("child_process", CHILD, self.place.dir());
+        if sort == Sort::Watch {
+            command.env(WATCHES, "1");
         }
-        drop(engine);
-        let (_, left) = self.published();
-        for (path, known) in &files {
-            let on_disk = self.place.root().join(OsStr::from_bytes(path));
-            let untouched = fs::symlink_metadata(&on_disk).is_ok_and(|metadata| {
-                let mtime_ns = metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec();
-                (metadata.len(), mtime_ns, metadata.ino()) == (known.size, known.mtime_ns, known.inode)
-            });
-            if untouched {
-                assert_eq!(left.get(path), Some(known), "{}: was lost by a kill", path.escape_ascii());
-            }
+        Victim::start(command)
+    }
+
+    /// How long a run takes now.
+    fn length(&self) -> Duration {
+        let victim = self.start(Sort::Update);
+        let begun = Instant::now();
+        assert!(victim.told().ended, "nobody killed the child, and yet its run has not ended");
+        begun.elapsed()
+    }
+
+    /// Kills a run or a watcher, and checks that nothing of what was published is lost.
+    fn kill(&mut self, sort: Sort, context: &str) -> Told {
+        let before = published(&self.place, context);
+        let longest = match sort {
+            Sort::First => self.lengths[0],
+            Sort::Update => self.lengths[1],
+            Sort::Watch => self.lengths[1] + WATCHED,
+        };
+        let after = longest.mul_f64(self.random.below(1 << 20) as f64 / f64::from(1 << 20));
+        let mut victim = self.start(sort);
+        let begun = Instant::now();
+        while sort == Sort::Watch && begun.elapsed() + BREATH < after {
+            self.edit_a_little();
+            std::thread::sleep(BREATH);
         }
-        killed
+        std::thread::sleep(after.saturating_sub(begun.elapsed()));
+        victim.kill();
+        let told = victim.told();
+        let context = format!("{context}, killed after {after:?}");
+        assert_survived(&self.place, &before, told.announced, &context);
+        assert_eq!(self.place.engine().freshness().state, WatchState::Unwatched, "{context}");
+        told
     }
 
     /// Runs to the end and compares with an index built from nothing.
@@ -222,15 +271,6 @@ impl Session {
             _ => {}
         }
     }
-
-    /// The length of a first run and of an update.
-    fn lengths(&mut self) -> [Duration; 2] {
-        self.remove_index();
-        let first = run_child(&self.place, None).length;
-        self.edit();
-        let update = run_child(&self.place, None).length;
-        [first, update]
-    }
 }
 
 #[test]
@@ -239,30 +279,38 @@ fn nothing_published_is_lost_and_the_next_run_completes() {
     let seed = support::number("LEINDEX_KILL_SEED", SEED);
     println!("{kills} kills, seed {seed}");
     let mut session = Session::new(seed);
-    let lengths = session.lengths();
-    println!("a first run takes {:?}, an update {:?}", lengths[0], lengths[1]);
+    println!("a first run takes {:?}, an update {:?}", session.lengths[0], session.lengths[1]);
     let (mut done, mut in_time, mut published) = (0, 0, 0);
-    while done < kills {
-        let update = done % 2 == 1;
-        let context = format!("seed {seed}, kill {done}, {}", if update { "update" } else { "first run" });
-        if update {
-            session.edit();
-        } else {
-            session.remove_index();
+    let mut of_each = [0; 3];
+    for sort in [Sort::First, Sort::Update, Sort::Watch].into_iter().cycle() {
+        let context = format!("seed {seed}, kill {done}, {sort:?}");
+        match sort {
+            Sort::First => session.remove_index(),
+            Sort::Update => session.edit(),
+            // It has to catch up with the tree, or to look for changes first.
+            Sort::Watch if session.random.one_in(2) => session.edit(),
+            Sort::Watch => {}
         }
         loop {
-            let killed = session.kill(lengths[usize::from(update)]);
+            let told = session.kill(sort, &context);
             done += 1;
-            in_time += u64::from(killed.in_time);
-            published += u64::from(killed.in_time && killed.announced > 0);
+            of_each[sort as usize] += 1;
+            in_time += u64::from(!told.ended);
+            published += u64::from(!told.ended && told.announced > 0);
             // One in four is killed again before it may recover.
             if done >= kills || !session.random.one_in(4) {
                 break;
             }
             session.edit();
         }
+        session.fill_up();
         session.finish(&context);
+        if done >= kills {
+            break;
+        }
     }
+    let [first, updates, watches] = of_each;
+    println!("{first} first runs, {updates} updates and {watches} watchers were killed");
     println!("{in_time} of {kills} came before the end of the run, {published} of them after a publication");
     if kills >= KILLS_TELLING {
         assert!(in_time * 2 > kills, "most kills came too late to test anything");
