@@ -20,6 +20,7 @@ pub(crate) struct Opened {
 /// Opens the stores for writing: completes a publication whose text was committed, drops one whose text was not, and
 /// deletes files that belong to no generation.
 pub(crate) fn open_for_writing(store: &Store, text_dir: &Path) -> Result<Opened, StoreError> {
+    store.forget_dead_readers();
     if let Some((intent, len)) = store.pending()? {
         match committed_generation(text_dir) {
             Some((generation, meta)) if generation == intent.generation => match store.pending_batches(len) {

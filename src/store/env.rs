@@ -104,14 +104,21 @@ impl Store {
             }
             opened => (opened?, false),
         };
-        if let Ok(stale @ 1..) = env.clear_stale_readers() {
-            tracing::debug!(stale, "cleared reader slots of processes that died");
-        }
         let tables = match open_tables(&env)? {
             Some(tables) => tables,
             None => create_tables(&env)?,
         };
-        Ok(Store { env, tables, readers: Arc::default(), read_only, dir: path.into() })
+        let store = Store { env, tables, readers: Arc::default(), read_only, dir: path.into() };
+        store.forget_dead_readers();
+        Ok(store)
+    }
+
+    /// Frees what readers have held whose processes died: no page that they could see is used again before that, and the file
+    /// grows with every publication. So each run asks, also in a process that has had the environment open for months.
+    pub(crate) fn forget_dead_readers(&self) {
+        if let Ok(stale @ 1..) = self.env.clear_stale_readers() {
+            tracing::debug!(stale, "cleared reader slots of processes that died");
+        }
     }
 
     pub(crate) fn tables(&self) -> Tables {
