@@ -34,6 +34,7 @@ soak:
     PROPTEST_CASES=200000 cargo test --release --all-features --test hostile_rules
     PROPTEST_CASES=200000 cargo test --release --test plan_soundness
     LEINDEX_KILLS=1000 cargo test --release --test kill
+    LEINDEX_KILLS=500 LEINDEX_KILL_DIR=target cargo test --release --test kill
     LEINDEX_FLIPS=200 cargo test --release --test corruption
     cargo test --release --lib store::pages -- --include-ignored
 

@@ -3,6 +3,8 @@
 //! and the next run must end exactly where an index built from nothing does.
 //!
 //! 50 kills by default, `LEINDEX_KILLS=1000` for more, `LEINDEX_KILL_SEED` to begin from a seed that a failure printed.
+//! The tree and its index are in memory where the system has a place for that: a killed process loses nothing that it has
+//! written to a file, wherever the file is. `LEINDEX_KILL_DIR` names another place, where writes take the time that they take.
 //! The moments are drawn over the measured length of a run, and the child publishes every few milliseconds, so that the
 //! kills hit the scan, the writing of segments, and every step of a publication. `tests/failpoints.rs` hits each step once
 //! more, by name.
@@ -81,8 +83,8 @@ struct Session {
 
 impl Session {
     fn new(seed: u64) -> Session {
-        // On a real disk, where writes take the time that they take.
-        let place = Place::within(tempfile::tempdir().unwrap());
+        let disk = std::env::var_os("LEINDEX_KILL_DIR").map(|dir| tempfile::tempdir_in(dir).unwrap());
+        let place = Place::within(disk.unwrap_or_else(support::scratch));
         let mut random = Random(seed);
         let vocabulary = Vocabulary::new(10_000);
         let queries = vocabulary.quick_queries(&mut random, QUERIES);

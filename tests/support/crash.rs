@@ -85,6 +85,11 @@ impl Victim {
         self.lines.next().map(|line| line.unwrap())
     }
 
+    /// Its pid.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it. It may have ended before.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -107,6 +112,14 @@ impl Victim {
         told.killed = status.signal() == Some(SIGKILL);
         assert!(status.success() || told.killed, "the child has failed: {status:?}");
         told
+    }
+}
+
+impl Drop for Victim {
+    /// A test that fails leaves nobody behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
