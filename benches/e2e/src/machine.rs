@@ -12,7 +12,10 @@ const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
 /// Prints the header of a report.
 pub(crate) fn describe(bench: &mut Bench) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let rg = Command::new("rg").arg("--version").output().ok().map(|output| first_line(&output.stdout));
+    let version = |program: &str| {
+        let output = Command::new(program).arg("--version").output().ok();
+        output.map_or_else(|| "not installed".into(), |output| first_line(&output.stdout))
+    };
     let cache = match can_drop_caches(bench) {
         true => "warm; dropped before every run that is called cold",
         false => "warm throughout: not dropped (that needs root, and is not done with --smoke)",
@@ -31,7 +34,8 @@ pub(crate) fn describe(bench: &mut Bench) {
         ("file system of the tree", file_system(&bench.tree)),
         ("file system of the indexes", file_system(&bench.scratch)),
         ("cache", cache.into()),
-        ("ripgrep", rg.unwrap_or_else(|| "not installed".into())),
+        ("ripgrep", version("rg")),
+        ("git", version("git")),
     ];
     bench.report.say("# leindex-engine, end to end\n");
     let rows = rows.map(|(name, value)| [name.to_owned(), value]);
