@@ -120,6 +120,19 @@ pub(crate) fn pin(number: usize) {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn pin(_number: usize) {}
 
+/// Sends a process what Ctrl-C sends.
+#[cfg(target_os = "linux")]
+pub(crate) fn interrupt(child: &std::process::Child) -> Result<(), Failure> {
+    use rustix::process::{Pid, Signal, kill_process};
+    Ok(kill_process(Pid::from_child(child), Signal::INT)?)
+}
+
+/// Done on Linux only.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn interrupt(_child: &std::process::Child) -> Result<(), Failure> {
+    Err("no signals are sent here".into())
+}
+
 /// Bytes that the files below `path` hold, and bytes of the disk blocks they take.
 pub(crate) fn bytes_on_disk(path: &Path) -> Result<(u64, u64), Failure> {
     let metadata = fs::symlink_metadata(path)?;

@@ -18,6 +18,11 @@
 //! | `latency.rs` | sections 3 and 4: searches in process and as a process |
 //! | `rg.rs` | section 5: every match against ripgrep's |
 //! | `rules.rs` | section 7: what rules cost |
+//! | `copy.rs` | a copy of the tree, in which files may be changed |
+//! | `changes.rs` | section 8: 100 files changed |
+//! | `watch.rs` | section 9: how soon a watcher has a new file in the index, and its memory |
+//! | `churn.rs` | section 10: disk use after many updates |
+//! | `cancel.rs` | section 11: how soon a cancelled run ends |
 //! | `tree.rs` | the generated tree of `--smoke` |
 //! | `report.rs` | tables, checks, verdicts, and the files of a run |
 //!
@@ -27,7 +32,11 @@
 // A program whose results go to the terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod cancel;
+mod changes;
 mod child;
+mod churn;
+mod copy;
 mod git;
 mod index;
 mod latency;
@@ -40,6 +49,7 @@ mod rival;
 mod rules;
 mod tree;
 mod walk;
+mod watch;
 
 use options::Options;
 use report::Report;
@@ -56,6 +66,8 @@ struct Bench {
     tree: PathBuf,
     /// For indexes; on the file system whose durability is measured.
     scratch: PathBuf,
+    /// The tree once more, for changes: made by the first section that makes any.
+    copy: Option<PathBuf>,
     report: Report,
 }
 
@@ -126,7 +138,7 @@ fn measure(options: Options) -> Result<bool, Failure> {
         }
     };
     let report = Report::new();
-    let mut bench = Bench { scratch: scratch.path().canonicalize()?, options, tree, report };
+    let mut bench = Bench { scratch: scratch.path().canonicalize()?, options, tree, copy: None, report };
     machine::describe(&mut bench);
     sections(&mut bench);
     bench.report.finish();
@@ -148,6 +160,10 @@ fn sections(bench: &mut Bench) {
         bench.section(6, "Full index from nothing, cold cache", index::cold);
     }
     bench.section(7, "Ignore rules", rules::share);
+    bench.section(8, "100 files changed", changes::measure);
+    bench.section(9, "A new file under watch", watch::measure);
+    bench.section(10, "Disk use after 100 updates", churn::measure);
+    bench.section(11, "Cancelling a run", cancel::measure);
 }
 
 /// Sections that need an index of the tree.

@@ -6,19 +6,20 @@ pub(crate) const USAGE: &str = "\
 usage: leindex-bench --tree DIR [OPTIONS]
        leindex-bench --smoke [OPTIONS]
 
-  --tree DIR     the tree to measure on; it is not written to
+  --tree DIR     the tree to measure on; it is not written to: sections that change files do so in a copy
   --runs N       runs of a full index, ours and cindex's in turns (default 3)
   --cold N       runs with a cold cache, 0 for none (default 3; needs root to drop the caches of the whole machine)
   --rg           compare every match of 50 patterns with ripgrep's
   --out DIR      write summary.md, command.txt, figures.csv, checks.csv and the raw samples there
-  --scratch DIR  where indexes are written (default: the system's directory for temporary files)
-  --only LIST    only these sections, such as 2,3; what they build on is made, not measured
+  --scratch DIR  where indexes and the copy of the tree are written (default: the system's directory for temporary files)
+  --only LIST    only these sections, such as 2,8,9; what they build on is made, not measured
   --skip LIST    all sections but these
-  --seed N       seed of the queries (default 1)
+  --engine FILE  the command `leindex-engine` of section 9 (default: the one beside this program)
+  --seed N       seed of the queries and of the changes (default 1)
   --smoke        everything, small, on a generated tree; drops no caches";
 
 /// Sections are numbered from 1 to this.
-const SECTIONS: u8 = 7;
+const SECTIONS: u8 = 11;
 
 /// See [`USAGE`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,7 @@ pub(crate) struct Options {
     pub(crate) rg: bool,
     pub(crate) out: Option<PathBuf>,
     pub(crate) scratch: Option<PathBuf>,
+    pub(crate) engine: Option<PathBuf>,
     pub(crate) seed: u64,
     pub(crate) smoke: bool,
     only: Option<Vec<u8>>,
@@ -46,6 +48,7 @@ impl Options {
             rg: smoke,
             out: None,
             scratch: None,
+            engine: None,
             seed: 1,
             smoke,
             only: None,
@@ -62,6 +65,7 @@ impl Options {
                 "--cold" => options.cold_runs = number(value()?)? as usize,
                 "--only" => options.only = Some(sections(value()?)?),
                 "--skip" => options.skip = sections(value()?)?,
+                "--engine" => options.engine = Some(value()?.into()),
                 "--seed" => options.seed = number(value()?)?,
                 "--rg" => options.rg = true,
                 "--smoke" => {}
@@ -110,6 +114,6 @@ mod tests {
             (1..=SECTIONS).filter(|&section| options.wants(section)).collect::<Vec<_>>()
         };
         assert_eq!(wanted("--smoke"), (1..=SECTIONS).collect::<Vec<_>>());
-        assert_eq!(wanted("--tree a --only 2,3,7 --skip 3"), [2, 7]);
+        assert_eq!(wanted("--tree a --only 2,8,11 --skip 8"), [2, 11]);
     }
 }
