@@ -12,7 +12,7 @@ use super::pages::{self, PageCheck};
 use crate::error::StoreError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 /// In the directory of the metadata store.
@@ -103,7 +103,7 @@ pub(crate) fn check_data(meta_dir: &Path) -> Result<(), StoreError> {
 }
 
 /// Checks the pages until no run publishes meanwhile, which looks like damage.
-pub(crate) fn undisturbed_check(file: &PathBuf) -> Result<PageCheck, StoreError> {
+pub(crate) fn undisturbed_check(file: &Path) -> Result<PageCheck, StoreError> {
     let mut check = pages::check(file)?;
     for _ in 0..WALKS_AGAIN {
         let before = check.txnid;
