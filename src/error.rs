@@ -226,6 +226,9 @@ pub(crate) enum StoreError {
     Io(#[from] io::Error),
     #[error("record of {0} is damaged")]
     Damaged(String),
+    /// A file that is not as it was written: which, and what is wrong with it.
+    #[error("{0}")]
+    Unsound(String),
 }
 
 impl StoreError {
@@ -233,6 +236,8 @@ impl StoreError {
     pub(crate) fn into_run(self, path: &Path) -> RunError {
         let path = path.to_path_buf();
         match self {
+            // Another run would meet the same damage.
+            damage @ (StoreError::Damaged(_) | StoreError::Unsound(_)) => RunError::Open(damage.into_open(&path)),
             StoreError::Text(error) => RunError::Text { path, detail: error.to_string() },
             other => RunError::Store { path, detail: other.to_string() },
         }

@@ -66,7 +66,7 @@ fn check_text(store: &Store, text_dir: &Path, meta: &[u8]) -> Result<(), StoreEr
     let files = segment_files(meta);
     let unsealed = seal::unsealed_text(store.dir(), text_dir, &files);
     if let Some(damaged) = unsealed.iter().find(|file| !is_sound(text_dir, Path::new(file))) {
-        return Err(StoreError::Damaged(format!("text/{damaged}: checksum does not match, or the file is missing")));
+        return Err(StoreError::Unsound(format!("text/{damaged}: checksum does not match, or the file is missing")));
     }
     if !unsealed.is_empty() {
         seal::seal_text(store.dir(), text_dir, &files);

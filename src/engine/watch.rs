@@ -7,7 +7,7 @@
 use super::freshness::{WatchLock, WatchState, now_ns};
 use super::report::{Outcome, Report};
 use super::run::{Canceller, Request, Run};
-use super::{Engine, base_rules, run};
+use super::{Engine, base_rules, memory, run};
 use crate::error::{OpenError, RunError};
 use crate::io::watches::Changes;
 use crate::io::{Watches, remote_in};
@@ -255,6 +255,7 @@ impl Watcher {
                 }
             }
             self.give_up_watching_if_incomplete();
+            memory::give_back();
             self.wait_for_changes(began.elapsed())?;
         }
         Ok(())

@@ -93,7 +93,7 @@ pub(crate) fn check_data(meta_dir: &Path) -> Result<(), StoreError> {
     // What is odd to this program may be right in another format, which is found out next.
     let is_other_format = found.format.is_some_and(|format| format != super::schema::FORMAT);
     match found.problems.first() {
-        Some(problem) if !is_other_format => Err(StoreError::Damaged(format!("meta/{DATA}: {problem}"))),
+        Some(problem) if !is_other_format => Err(StoreError::Unsound(format!("meta/{DATA}: {problem}"))),
         _ => {
             // Written to meanwhile, it would be sealed as it was before; then the next to open it checks it once more.
             Seal { data: looks, ..Seal::load(meta_dir) }.save(meta_dir);

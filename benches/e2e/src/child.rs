@@ -63,8 +63,13 @@ pub(crate) fn run(command: &mut Command, watched: bool) -> Result<Ended, Failure
 
 /// The `VmHWM` of a status file in bytes; 0 when there is none.
 pub(crate) fn peak_rss_bytes(status_file: &str) -> u64 {
+    memory_bytes(status_file, "VmHWM:")
+}
+
+/// A field of a status file that counts memory, in bytes; 0 when there is none.
+pub(crate) fn memory_bytes(status_file: &str, field: &str) -> u64 {
     let status = std::fs::read_to_string(status_file).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kilobytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
     kilobytes.unwrap_or(0) * 1024
 }

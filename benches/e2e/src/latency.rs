@@ -32,13 +32,17 @@ pub(crate) fn open(bench: &Bench, index_dir: &Path) -> Result<Snapshot, Failure>
     Ok(Engine::builder().index_dir(index_dir).open(&bench.tree)?.snapshot()?)
 }
 
+fn draw(bench: &Bench, snapshot: &Snapshot) -> Result<Vec<Set>, Failure> {
+    let scale = if bench.options.smoke { 10 } else { 1 };
+    Ok(Drawer::new(&bench.tree, snapshot, bench.options.seed)?.sets(scale))
+}
+
 /// Section 3. Returns the queries, for section 4.
 pub(crate) fn in_process(bench: &mut Bench, index_dir: &Path) -> Result<Vec<Set>, Failure> {
     let started = Instant::now();
     let snapshot = open(bench, index_dir)?;
     let opened = started.elapsed().as_secs_f64() * 1e3;
-    let scale = if bench.options.smoke { 10 } else { 1 };
-    let sets = Drawer::new(&bench.tree, &snapshot, bench.options.seed)?.sets(scale);
+    let sets = draw(bench, &snapshot)?;
     let mut rows = Vec::new();
     let mut slowest = Vec::new();
     for set in &sets {
@@ -115,12 +119,16 @@ fn measure(bench: &mut Bench, snapshot: &Snapshot, set: &Set) -> Result<Measured
     Ok(measured)
 }
 
-/// Section 4.
-pub(crate) fn as_process(bench: &mut Bench, index_dir: &Path, sets: &[Set]) -> Result<(), Failure> {
+/// Section 4, with the queries of section 3 if that was run.
+pub(crate) fn as_process(bench: &mut Bench, index_dir: &Path, sets: Option<Vec<Set>>) -> Result<(), Failure> {
     let snapshot = open(bench, index_dir)?;
+    let sets = match sets {
+        Some(sets) => sets,
+        None => draw(bench, &snapshot)?,
+    };
     let (mut all, mut all_cold) = (Samples::default(), Samples::default());
     let mut rows = Vec::new();
-    for set in sets {
+    for set in &sets {
         let Some(pattern) = set.patterns.first() else { continue };
         let expected = snapshot.search(&set.query(pattern))?.hits.len() as u64;
         let (mut warm, mut inside, mut cold) = (Samples::default(), Samples::default(), Samples::default());

@@ -12,7 +12,10 @@ const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
 /// Prints the header of a report.
 pub(crate) fn describe(bench: &mut Bench) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let rg = Command::new("rg").arg("--version").output().ok().map(|output| first_line(&output.stdout));
+    let version = |program: &str| {
+        let output = Command::new(program).arg("--version").output().ok();
+        output.map_or_else(|| "not installed".into(), |output| first_line(&output.stdout))
+    };
     let cache = match can_drop_caches(bench) {
         true => "warm; dropped before every run that is called cold",
         false => "warm throughout: not dropped (that needs root, and is not done with --smoke)",
@@ -31,7 +34,8 @@ pub(crate) fn describe(bench: &mut Bench) {
         ("file system of the tree", file_system(&bench.tree)),
         ("file system of the indexes", file_system(&bench.scratch)),
         ("cache", cache.into()),
-        ("ripgrep", rg.unwrap_or_else(|| "not installed".into())),
+        ("ripgrep", version("rg")),
+        ("git", version("git")),
     ];
     bench.report.say("# leindex-engine, end to end\n");
     let rows = rows.map(|(name, value)| [name.to_owned(), value]);
@@ -115,6 +119,19 @@ pub(crate) fn pin(number: usize) {
 /// Done on Linux only.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn pin(_number: usize) {}
+
+/// Sends a process what Ctrl-C sends.
+#[cfg(target_os = "linux")]
+pub(crate) fn interrupt(child: &std::process::Child) -> Result<(), Failure> {
+    use rustix::process::{Pid, Signal, kill_process};
+    Ok(kill_process(Pid::from_child(child), Signal::INT)?)
+}
+
+/// Done on Linux only.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn interrupt(_child: &std::process::Child) -> Result<(), Failure> {
+    Err("no signals are sent here".into())
+}
 
 /// Bytes that the files below `path` hold, and bytes of the disk blocks they take.
 pub(crate) fn bytes_on_disk(path: &Path) -> Result<(u64, u64), Failure> {

@@ -1,7 +1,7 @@
 //! End-to-end measurements of leindex-engine, side by side with what it is to be compared with, in one invocation.
 //!
 //! ```text
-//! cargo run --release -p leindex-bench -- --tree DIR [--runs N] [--cold N] [--rg] [--out DIR]
+//! cargo run --release -p leindex-bench -- --tree DIR [--runs N] [--cold N] [--rg] [--only LIST] [--out DIR]
 //! cargo run --release -p leindex-bench -- --smoke
 //! ```
 //!
@@ -13,10 +13,16 @@
 //! | `walk.rs` | the lower bound: a bare walk of the tree, with or without reading it |
 //! | `index.rs` | sections 1, 2 and 6: full index, nothing changed, cold cache |
 //! | `rival.rs` | `cindex` and what it has written |
+//! | `git.rs` | a git repository of the tree that lies outside of it, for section 2 |
 //! | `queries.rs` | queries drawn from the tree's own content, from a seed |
 //! | `latency.rs` | sections 3 and 4: searches in process and as a process |
 //! | `rg.rs` | section 5: every match against ripgrep's |
 //! | `rules.rs` | section 7: what rules cost |
+//! | `copy.rs` | a copy of the tree, in which files may be changed |
+//! | `changes.rs` | section 8: 100 files changed |
+//! | `watch.rs` | section 9: how soon a watcher has a new file in the index, and its memory |
+//! | `churn.rs` | section 10: disk use after many updates |
+//! | `cancel.rs` | section 11: how soon a cancelled run ends |
 //! | `tree.rs` | the generated tree of `--smoke` |
 //! | `report.rs` | tables, checks, verdicts, and the files of a run |
 //!
@@ -26,7 +32,12 @@
 // A program whose results go to the terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod cancel;
+mod changes;
 mod child;
+mod churn;
+mod copy;
+mod git;
 mod index;
 mod latency;
 mod machine;
@@ -38,6 +49,7 @@ mod rival;
 mod rules;
 mod tree;
 mod walk;
+mod watch;
 
 use options::Options;
 use report::Report;
@@ -54,12 +66,21 @@ struct Bench {
     tree: PathBuf,
     /// For indexes; on the file system whose durability is measured.
     scratch: PathBuf,
+    /// The tree once more, for changes: made by the first section that makes any.
+    copy: Option<PathBuf>,
     report: Report,
 }
 
 impl Bench {
-    /// Runs a section. One that fails does not keep the others from running.
-    fn section<T>(&mut self, title: &str, run: impl FnOnce(&mut Bench) -> Result<T, Failure>) -> Option<T> {
+    /// Runs a section if it is wanted. One that fails does not keep the others from running.
+    fn section<T>(&mut self, number: u8, title: &str, run: impl FnOnce(&mut Bench) -> Result<T, Failure>) -> Option<T> {
+        if !self.options.wants(number) {
+            return None;
+        }
+        self.always(&format!("{number}. {title}"), run)
+    }
+
+    fn always<T>(&mut self, title: &str, run: impl FnOnce(&mut Bench) -> Result<T, Failure>) -> Option<T> {
         self.report.heading(title);
         match run(self) {
             Ok(value) => Some(value),
@@ -117,12 +138,9 @@ fn measure(options: Options) -> Result<bool, Failure> {
         }
     };
     let report = Report::new();
-    let mut bench = Bench { scratch: scratch.path().canonicalize()?, options, tree, report };
+    let mut bench = Bench { scratch: scratch.path().canonicalize()?, options, tree, copy: None, report };
     machine::describe(&mut bench);
-    let index_dir = bench.section("1. Full index from nothing, warm cache", index::full);
-    if let Some(index_dir) = index_dir {
-        sections(&mut bench, &index_dir);
-    }
+    sections(&mut bench);
     bench.report.finish();
     if let Some(out) = &bench.options.out {
         bench.report.write(out)?;
@@ -130,17 +148,30 @@ fn measure(options: Options) -> Result<bool, Failure> {
     Ok(bench.report.is_whole())
 }
 
-fn sections(bench: &mut Bench, index_dir: &Path) {
-    bench.section("2. Nothing changed", |bench| index::unchanged(bench, index_dir));
-    let sets = bench.section("3. Searches in process", |bench| latency::in_process(bench, index_dir));
-    if let Some(sets) = sets {
-        bench.section("4. A search as a process", |bench| latency::as_process(bench, index_dir, &sets));
+fn sections(bench: &mut Bench) {
+    let mut index_dir = bench.section(1, "Full index from nothing, warm cache", index::full);
+    if !bench.options.wants(1) && (2..=5).any(|section| bench.options.wants(section)) {
+        index_dir = bench.always("An index for the sections that search or update one", index::prepare);
     }
-    if bench.options.rg {
-        bench.section("5. Every match against ripgrep", |bench| rg::compare(bench, index_dir));
+    if let Some(index_dir) = index_dir {
+        of_an_index(bench, &index_dir);
     }
     if bench.options.cold_runs > 0 {
-        bench.section("6. Full index from nothing, cold cache", index::cold);
+        bench.section(6, "Full index from nothing, cold cache", index::cold);
     }
-    bench.section("7. Ignore rules", rules::share);
+    bench.section(7, "Ignore rules", rules::share);
+    bench.section(8, "100 files changed", changes::measure);
+    bench.section(9, "A new file under watch", watch::measure);
+    bench.section(10, "Disk use after 100 updates", churn::measure);
+    bench.section(11, "Cancelling a run", cancel::measure);
+}
+
+/// Sections that need an index of the tree.
+fn of_an_index(bench: &mut Bench, index_dir: &Path) {
+    bench.section(2, "Nothing changed", |bench| index::unchanged(bench, index_dir));
+    let sets = bench.section(3, "Searches in process", |bench| latency::in_process(bench, index_dir));
+    bench.section(4, "A search as a process", |bench| latency::as_process(bench, index_dir, sets));
+    if bench.options.rg {
+        bench.section(5, "Every match against ripgrep", |bench| rg::compare(bench, index_dir));
+    }
 }

@@ -28,6 +28,15 @@ impl Samples {
         if self.0.len().is_multiple_of(2) { (low + high) / 2.0 } else { low }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// How many are below `bound`.
+    pub(crate) fn below(&self, bound: f64) -> usize {
+        self.0.iter().filter(|&&sample| sample < bound).count()
+    }
+
     pub(crate) fn max(&self) -> f64 {
         self.percentile(100.0)
     }

@@ -38,12 +38,16 @@ struct Watched {
 struct Directory {
     /// Where it is in the tree: relative, ends in a slash unless empty. `None` outside of what is walked.
     path: Option<Box<[u8]>>,
-    /// Names of files in it that decide about other entries: rules, git's own data.
     deciding: Vec<Deciding>,
 }
 
-/// A name, and the path that it concerns.
-type Deciding = (Box<[u8]>, Box<[u8]>);
+/// A file that decides about other entries: rules, git's own data.
+#[derive(Debug, PartialEq, Eq)]
+struct Deciding {
+    name: Box<[u8]>,
+    /// The path of the tree that it decides about.
+    concerns: Box<[u8]>,
+}
 
 fn flags() -> WatchFlags {
     WatchFlags::CREATE
@@ -90,7 +94,7 @@ impl Watches {
         let Ok(dir) = dir.canonicalize() else { return };
         let mut watched = self.watched();
         if let Some(number) = watched.add(self, &dir) {
-            let entry = (name.as_encoded_bytes().into(), concerns.into());
+            let entry = Deciding { name: name.as_encoded_bytes().into(), concerns: concerns.into() };
             let deciding = &mut watched.by_number.entry(number).or_default().deciding;
             if !deciding.contains(&entry) {
                 deciding.push(entry);
@@ -178,8 +182,8 @@ impl Watched {
             changes.root_gone |= gone && directory.path.as_deref() == Some(b"");
             return;
         };
-        for (_, concerns) in directory.deciding.iter().filter(|(deciding, _)| **deciding == *name) {
-            changes.add(concerns.to_vec());
+        for deciding in directory.deciding.iter().filter(|deciding| *deciding.name == *name) {
+            changes.add(deciding.concerns.to_vec());
         }
         let Some(path) = &directory.path else { return };
         let path = [path, name].concat();
