@@ -1,7 +1,7 @@
 //! Watchers: whatever happens to a tree, the index ends where one built from nothing does, and is not called fresh
 //! before that. Each test waits for a file that it writes last: the kernel keeps the order of changes.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests, which clippy does not take for tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests, which clippy does not take for tests")]
 
 mod support;
 

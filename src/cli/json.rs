@@ -187,7 +187,7 @@ impl From<&Report> for IndexJson {
 #[derive(serde::Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub(crate) enum WatchJson<'a> {
-    Updated { report: IndexJson },
+    Updated { report: Box<IndexJson> },
     Rescan { why: &'a str },
     Polling { why: &'a str, seconds: f64 },
     Failed { why: &'a str },
@@ -195,7 +195,7 @@ pub(crate) enum WatchJson<'a> {
 
 impl<'a> WatchJson<'a> {
     pub(crate) fn updated(report: &Report) -> WatchJson<'a> {
-        WatchJson::Updated { report: report.into() }
+        WatchJson::Updated { report: Box::new(report.into()) }
     }
 
     pub(crate) fn from_event(event: &'a WatchEvent) -> Option<WatchJson<'a>> {
