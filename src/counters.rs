@@ -49,6 +49,8 @@ counters! {
     skipped,
     /// Skips that are failures (not merely "no regular file").
     failed,
+    /// Failures that may be over the next time: time-outs, I/O errors, want of descriptors; not permissions.
+    unsettled,
     /// Directories that an ignore rule excluded.
     ignored_dirs,
     /// Content bytes read.

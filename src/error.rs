@@ -196,6 +196,11 @@ impl From<QueryError> for Error {
     }
 }
 
+/// Whether another attempt may end otherwise, without a change that somebody would be told of.
+pub(crate) fn may_pass(error: &io::Error) -> bool {
+    !matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound)
+}
+
 /// Why one entry of the tree is not in the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skip {

@@ -85,8 +85,18 @@ fn repair(engine: &Engine, found: &Verification, ui: &Ui) -> Result<(Report, Opt
         format!("{kept} of {root} are kept; {} and those without a record are read again", count(saved.lost))
     });
     let report = index::build(engine, ui, &interrupts)?;
-    let done = report.outcome == Outcome::Done;
-    let after = if done { Some(verify(engine, false)?) } else { None };
+    if report.outcome != Outcome::Done {
+        return Ok((report, None));
+    }
+    let after = verify(engine, false)?;
+    if after.is_sound() || saved.everything {
+        return Ok((report, Some(after)));
+    }
+    // Damage that no checksum shows.
+    output::note(&format!("not all of it could be repaired: building the index of {root} anew"));
+    engine.reset()?;
+    let report = index::build(engine, ui, &interrupts)?;
+    let after = if report.outcome == Outcome::Done { Some(verify(engine, false)?) } else { None };
     Ok((report, after))
 }
 

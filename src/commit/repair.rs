@@ -11,8 +11,8 @@ use crate::record::{DirId, DirRecord, FileId, FileMeta, Flags, ROOT};
 use crate::store::pages;
 use crate::store::rebuild::{Contents, rebuild};
 use crate::store::schema::{
-    Entry, FORMAT, META_PUBLISHED, META_TEXT, Published, decode_entry, decode_place, decode_published, split_entry_key,
-    unseal,
+    Entry, FORMAT, META_FORMAT, META_PUBLISHED, META_TEXT, Published, decode_entry, decode_place, decode_published,
+    split_entry_key, unseal,
 };
 use crate::text::index::{TextReader, committed_generation, without_damaged_segments};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -34,7 +34,7 @@ pub(crate) struct Repaired {
 struct Salvaged {
     published: Option<Published>,
     text_meta: Option<Vec<u8>>,
-    is_our_format: bool,
+    format: Option<u32>,
     entries: BTreeMap<(DirId, Vec<u8>), Entry>,
     places: HashMap<DirId, (DirId, Vec<u8>)>,
 }
@@ -43,14 +43,28 @@ impl Salvaged {
     /// Takes a record unless it is damaged.
     fn take(&mut self, table: &str, key: &[u8], value: &[u8]) {
         match table {
-            "meta" if key == META_PUBLISHED => self.published = decode_published(value).ok(),
-            "meta" if key == META_TEXT => {
-                self.text_meta = unseal("list of segments", key, value).ok().map(<[u8]>::to_vec);
+            // Old pages may hold older versions of a record: the newest counts.
+            "meta" if key == META_PUBLISHED => {
+                let newer = |found: &Published| self.published.is_none_or(|known| known.generation < found.generation);
+                if let Some(found) = decode_published(value).ok().filter(newer) {
+                    self.published = Some(found);
+                }
             }
-            "meta" if key == crate::store::schema::META_FORMAT => self.is_our_format = value == FORMAT.to_le_bytes(),
+            "meta" if key == META_TEXT => {
+                if let Ok(list) = unseal("list of segments", key, value) {
+                    self.text_meta.get_or_insert_with(|| list.to_vec());
+                }
+            }
+            "meta" if key == META_FORMAT => {
+                self.format = value.first_chunk::<4>().map(|format| u32::from_le_bytes(*format));
+            }
             "entries" => {
                 if let (Ok((parent, name)), Ok(entry)) = (split_entry_key(key), decode_entry(key, value)) {
-                    self.entries.insert((parent, name.to_vec()), entry);
+                    let newer = |known: &Entry| id_of(known) < id_of(&entry);
+                    let key = (parent, name.to_vec());
+                    if self.entries.get(&key).is_none_or(newer) {
+                        self.entries.insert(key, entry);
+                    }
                 }
             }
             "dirs" => {
@@ -85,9 +99,6 @@ impl Salvaged {
 
     /// What was published, as far as it can be told when its own record is lost.
     fn published(&self, generation: Option<u64>, last_document: FileId) -> Option<Published> {
-        if let Some(published) = self.published {
-            return Some(Published { complete: false, ..published });
-        }
         let files = self.entries.values().filter_map(|entry| match entry {
             Entry::File(meta) => Some(meta.id),
             Entry::Dir(_) => None,
@@ -95,7 +106,15 @@ impl Salvaged {
         let last_file = files.max().unwrap_or(0).max(last_document);
         let last_dir = self.places.keys().copied().max().unwrap_or(ROOT);
         let (next_file, next_dir) = (last_file.checked_add(1)?, last_dir.checked_add(1)?);
-        Some(Published { generation: generation?, next_file, next_dir, published_ns: 0, complete: false })
+        let saved = self.published.unwrap_or(Published { generation: generation?, ..Published::default() });
+        // Whatever is lost: no id and no generation is used twice.
+        Some(Published {
+            generation: saved.generation.max(generation.unwrap_or(0)),
+            next_file: saved.next_file.max(next_file),
+            next_dir: saved.next_dir.max(next_dir),
+            complete: false,
+            ..saved
+        })
     }
 }
 
@@ -104,11 +123,12 @@ impl Salvaged {
 pub(crate) fn repair(meta_dir: &Path, text_dir: &Path) -> Result<Option<Repaired>, StoreError> {
     let mut salvaged = Salvaged::default();
     let read = pages::salvage(&meta_dir.join("data.mdb"), |table, key, value| salvaged.take(table, key, value));
-    if let Err(error) = read {
-        tracing::warn!(%error, "the metadata store cannot be read");
-        return Ok(None);
-    }
-    if !salvaged.is_our_format {
+    match read {
+        Err(StoreError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        read => read?,
+    };
+    // The record of the format has no checksum; the others have, and a record of another format does not decode.
+    if salvaged.entries.is_empty() && salvaged.format != Some(FORMAT) {
         return Ok(None);
     }
     let committed = committed_generation(text_dir);
@@ -142,6 +162,13 @@ pub(crate) fn repair(meta_dir: &Path, text_dir: &Path) -> Result<Option<Repaired
     }
     reached("after-repair");
     Ok(Some(repaired))
+}
+
+fn id_of(entry: &Entry) -> (bool, u32) {
+    match entry {
+        Entry::File(meta) => (false, meta.id),
+        Entry::Dir(dir) => (true, *dir),
+    }
 }
 
 /// The living documents of the sound segments: file and directory of each.

@@ -6,7 +6,7 @@ use crate::error::OpenError;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Whether somebody watches the tree, and what they know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,8 +38,20 @@ pub struct Freshness {
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
     state: WatchState,
-    as_of_ns: i64,
+    as_of_ns: Option<i64>,
+    /// The watcher that has written it.
+    pid: u32,
+    /// When: a watcher that is alive writes again every few seconds.
+    written_ns: i64,
 }
+
+/// How often a watcher that has nothing to do says that it is there.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
+/// A watcher that has said nothing for so long was stopped.
+const SILENT: Duration = Duration::from_secs(20);
+/// Whoever looks whether somebody watches holds the lock for a moment.
+const LOCK_ATTEMPTS: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Nanoseconds since the epoch.
 pub(super) fn now_ns() -> i64 {
@@ -50,33 +62,54 @@ pub(super) fn now_ns() -> i64 {
 /// What is known now.
 pub(super) fn read(layout: &Layout) -> Freshness {
     let note = std::fs::read(layout.freshness_file()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let Some(Note { state, as_of_ns }) = note else { return Freshness::default() };
-    // A watcher that was killed has left its last word behind, but not its lock.
-    let state = if state == WatchState::Unwatched || !is_watched(layout) { WatchState::Unwatched } else { state };
-    Freshness { state, as_of_ns: Some(as_of_ns) }
+    let Some(Note { state, as_of_ns, pid, written_ns }) = note else { return Freshness::default() };
+    // A watcher that was killed has left its last word behind, but not its lock; one that was stopped, both. The lock may
+    // be another's by now.
+    let silent = now_ns().saturating_sub(written_ns) > SILENT.as_nanos() as i64;
+    let is_alive = || !silent && watcher(layout) == Some(pid);
+    let state = if state == WatchState::Unwatched || !is_alive() { WatchState::Unwatched } else { state };
+    Freshness { state, as_of_ns }
 }
 
 /// A run over the whole tree has ended well that began at `as_of_ns`. A watcher knows better.
 pub(super) fn note_run(layout: &Layout, as_of_ns: i64) {
-    if !is_watched(layout) {
-        write(layout, &Note { state: WatchState::Unwatched, as_of_ns });
+    if watcher(layout).is_none() {
+        write(layout, WatchState::Unwatched, Some(as_of_ns));
     }
 }
 
-fn is_watched(layout: &Layout) -> bool {
-    match File::open(layout.watch_lock_file()) {
-        Ok(file) => matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)),
-        Err(_) => false,
+/// The index is being thrown away or repaired: nothing is known of it any more.
+pub(super) fn forget(layout: &Layout) {
+    if let Err(error) = std::fs::remove_file(layout.freshness_file())
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "how fresh the index is may be told wrongly");
     }
 }
 
-/// In one piece, for somebody may be reading it.
-fn write(layout: &Layout, note: &Note) {
+/// Who watches: its pid, 0 when that is not known.
+pub(super) fn watcher(layout: &Layout) -> Option<u32> {
+    let mut file = File::open(layout.watch_lock_file()).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some(pid_in(&mut file)),
+        _ => None,
+    }
+}
+
+fn pid_in(file: &mut File) -> u32 {
+    let mut pid = String::new();
+    file.read_to_string(&mut pid).ok().and_then(|_| pid.trim().parse().ok()).unwrap_or(0)
+}
+
+/// In one piece, for somebody may be reading it. An old note would be worse than none.
+fn write(layout: &Layout, state: WatchState, as_of_ns: Option<i64>) {
+    let note = Note { state, as_of_ns, pid: std::process::id(), written_ns: now_ns() };
     let path = layout.freshness_file();
     let made = path.with_extension("new");
-    let text = serde_json::to_string(note).unwrap_or_default();
+    let text = serde_json::to_string(&note).unwrap_or_default();
     if let Err(error) = std::fs::write(&made, text).and_then(|()| std::fs::rename(&made, &path)) {
         tracing::debug!(%error, "how fresh the index is was not noted");
+        forget(layout);
     }
 }
 
@@ -86,6 +119,7 @@ pub(super) struct WatchLock {
     layout: Layout,
     file: File,
     noted: Freshness,
+    written: Instant,
 }
 
 impl WatchLock {
@@ -96,27 +130,37 @@ impl WatchLock {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false);
         let mut file = file.open(layout.watch_lock_file()).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                let pid = file.read_to_string(&mut pid).ok().and_then(|_| pid.trim().parse().ok()).unwrap_or(0);
-                return Err(OpenError::Watched { path: layout.index_dir.clone(), pid });
+        let mut attempts = 0;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if attempts < LOCK_ATTEMPTS => {
+                    attempts += 1;
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(OpenError::Watched { path: layout.index_dir.clone(), pid: pid_in(&mut file) });
+                }
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
             }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
+        let before = read(layout);
         let pid = format!("{}\n", std::process::id());
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(pid.as_bytes())).map_err(failed)?;
-        let noted = Freshness { state: WatchState::Unwatched, ..read(layout) };
-        Ok(WatchLock { layout: layout.clone(), file, noted })
+        let noted = Freshness { state: WatchState::Unwatched, ..before };
+        // What a watcher that was killed has said must not pass for our word.
+        write(layout, noted.state, noted.as_of_ns);
+        Ok(WatchLock { layout: layout.clone(), file, noted, written: Instant::now() })
     }
 
     /// Tells everybody. `as_of_ns` stays as it is when it is `None`.
     pub(super) fn note(&mut self, state: WatchState, as_of_ns: Option<i64>) {
         let noted = Freshness { state, as_of_ns: as_of_ns.or(self.noted.as_of_ns) };
-        if noted != self.noted {
-            self.noted = noted;
-            write(&self.layout, &Note { state, as_of_ns: noted.as_of_ns.unwrap_or(0) });
+        let is_news = noted != self.noted;
+        self.noted = noted;
+        if is_news || self.written.elapsed() >= HEARTBEAT {
+            write(&self.layout, noted.state, noted.as_of_ns);
+            self.written = Instant::now();
         }
     }
 }

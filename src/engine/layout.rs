@@ -143,9 +143,15 @@ impl Layout {
         false
     }
 
+    /// The error of a metadata store that cannot be closed.
+    pub(super) fn store_in_use(&self) -> OpenError {
+        let why = "snapshots or runs of this process have the metadata store open: let go of them and try again";
+        OpenError::IndexDir { path: self.index_dir.clone(), source: io::Error::other(why) }
+    }
+
     /// The error of a metadata store that a failed write has stopped, while somebody still has it open.
     pub(super) fn failed_store(&self) -> OpenError {
-        let why = "a write of the metadata store has failed; it is opened again when no snapshot or run of this process \
+        let why = "a write of the metadata store has failed, or another process has replaced it; it is opened again when no snapshot or run of this process \
             has it open, and what was published is intact";
         OpenError::IndexDir { path: self.index_dir.clone(), source: io::Error::other(why) }
     }

@@ -171,10 +171,10 @@ impl Engine {
     }
 
     /// Makes a damaged index sound, keeping what is not damaged. The next run reads what is missing, and has to come before
-    /// the index can be relied on. An index that is sound is left as it is, but for being written anew.
+    /// the index can be relied on. Of an index that is sound everything is kept. To be called without any snapshot open.
     ///
     /// # Errors
-    /// When another process is writing it, or its files cannot be written.
+    /// When another process is writing or watching it, a snapshot of this process is open, or its files cannot be written.
     pub fn repair(&self) -> Result<Repair, OpenError> {
         repair::repair(self)
     }
@@ -186,15 +186,23 @@ impl Engine {
     pub fn reset(&self) -> Result<(), OpenError> {
         let layout = &self.inner.layout;
         let _lock = lock::acquire(layout)?;
-        self.close_store();
+        self.refuse_if_watched()?;
+        self.close_store()?;
+        freshness::forget(layout);
         layout.remove_stores().map_err(|source| OpenError::IndexDir { path: layout.index_dir.clone(), source })
     }
 
-    /// Lets go of the metadata store, waiting for whoever in this process uses it.
-    fn close_store(&self) {
-        let mut store = self.inner.store.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(store) = store.take() {
-            store.close();
+    /// Lets go of the metadata store, waiting some seconds for whoever in this process uses it.
+    fn close_store(&self) -> Result<(), OpenError> {
+        let store = self.inner.store.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if store.is_none_or(Store::close) { Ok(()) } else { Err(self.inner.layout.store_in_use()) }
+    }
+
+    /// A watcher would take what is missing for a moment for the truth.
+    fn refuse_if_watched(&self) -> Result<(), OpenError> {
+        match freshness::watcher(&self.inner.layout) {
+            Some(pid) => Err(OpenError::Watched { path: self.inner.layout.index_dir.clone(), pid }),
+            None => Ok(()),
         }
     }
 
@@ -220,6 +228,7 @@ impl Engine {
         if !layout.meta_file().exists() {
             return Err(no_index());
         }
+        // Whoever only reads makes nothing.
         let store = self.store()?;
         let reader = StoreReader::begin(&store).map_err(|error| layout.store_error(error))?;
         let published = reader.published().map_err(|error| layout.store_error(error))?;
@@ -231,7 +240,7 @@ impl Engine {
         let layout = &self.inner.layout;
         let mut store = self.inner.store.lock().unwrap_or_else(PoisonError::into_inner);
         match &*store {
-            Some(open) if !open.has_failed() => return Ok(open.clone()),
+            Some(open) if !open.has_failed() && !open.is_replaced() => return Ok(open.clone()),
             Some(open) if !open.is_last_handle() => return Err(layout.failed_store()),
             _ => *store = None,
         }

@@ -1,6 +1,6 @@
 //! Makes a damaged index sound.
 
-use super::{Engine, lock};
+use super::{Engine, freshness, lock};
 use crate::commit::repair;
 use crate::error::OpenError;
 
@@ -22,7 +22,9 @@ pub struct Repair {
 pub(super) fn repair(engine: &Engine) -> Result<Repair, OpenError> {
     let layout = &engine.inner.layout;
     let _lock = lock::acquire(layout)?;
-    engine.close_store();
+    engine.refuse_if_watched()?;
+    engine.close_store()?;
+    freshness::forget(layout);
     let repaired = repair::repair(&layout.meta_dir(), &layout.text_dir()).map_err(|error| layout.store_error(error))?;
     match repaired {
         Some(saved) => Ok(Repair { kept: saved.kept, lost: saved.lost, segments: saved.segments, everything: false }),

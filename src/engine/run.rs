@@ -255,11 +255,14 @@ fn run(engine: &Engine, shared: &Shared, request: Request) -> Result<Report, Run
     let layout = &engine.inner.layout;
     let config = &engine.inner.config;
     let selected = config.select_backend(&layout.root)?;
-    let _lock = match lock::acquire(layout) {
-        Err(OpenError::Busy { .. }) if config.wait_for_writer => lock::wait(layout, &shared.cancelled)?,
+    let lock = match lock::acquire(layout) {
+        Err(OpenError::Busy { .. }) if config.wait_for_writer => lock::wait(layout, &shared.cancelled),
+        acquired => acquired,
+    };
+    let _lock = match lock {
         // The root is gone: no matter of the index.
         Err(OpenError::Root { path, source }) => return Err(RunError::Root { path, source }),
-        acquired => acquired?,
+        lock => lock?,
     };
     let store = engine.store()?;
     let opened = recovery::open_for_writing(&store, &engine.text_dir()).map_err(|error| layout.run_error(error))?;
@@ -272,8 +275,10 @@ fn run(engine: &Engine, shared: &Shared, request: Request) -> Result<Report, Run
     let ids =
         Arc::new(Ids { next_file: AtomicU32::new(published.next_file), next_dir: AtomicU32::new(published.next_dir) });
     let compiled = engine.compiled_rules(&store);
+    // A generation that lacks something is made whole, whatever was asked for.
+    let lacking = opened.text_lost || !opened.orphans.is_empty() || published.generation > 0 && !published.complete;
     let scan = Scan {
-        only: request.only,
+        only: request.only.filter(|_| !lacking),
         watches: request.watches,
         store: known.then(|| store.clone()),
         factory: Some(opened.text.factory()),
@@ -309,7 +314,8 @@ fn run(engine: &Engine, shared: &Shared, request: Request) -> Result<Report, Run
         rules_database::keep(&store, &renewed);
         engine.set_compiled_rules(renewed);
     }
-    if whole && !watched && !shared.cancelled.load(Relaxed) {
+    let settled = scanned.is_ok() && shared.progress.counts().unsettled == 0;
+    if whole && settled && !watched && !shared.cancelled.load(Relaxed) {
         freshness::note_run(layout, began_ns);
     }
     let mut report = report(engine, shared, &selected, published, shards, scanned?, committed);

@@ -91,7 +91,11 @@ fn check_pages(engine: &Engine, found: &mut Verification) -> Result<(), QueryErr
     if std::fs::metadata(&file).map_or(true, |metadata| metadata.len() == 0) {
         return Ok(());
     }
-    let pages = seal::undisturbed_check(&file).map_err(|error| layout.store_error(error))?;
+    let checked = seal::undisturbed_check(&file).map_err(|error| layout.store_error(error))?;
+    let Some(pages) = checked else {
+        let why = std::io::Error::other("is being written all the time: stop the run or watcher, and verify again");
+        return Err(OpenError::IndexDir { path: file, source: why }.into());
+    };
     tracing::debug!(pages = pages.pages, records = pages.records, lost = pages.lost, "walked the metadata store");
     // What is odd to this program may be right in another format.
     if let Some(format) = pages.format.filter(|format| *format != FORMAT && !pages.is_sound()) {

@@ -4,16 +4,16 @@
 //! kernel keeps, a directory that cannot be watched) makes the whole tree be gone over: a run without changes costs little
 //! more than a walk.
 
-use super::freshness::{WatchLock, WatchState, now_ns};
+use super::freshness::{HEARTBEAT, WatchLock, WatchState, now_ns};
 use super::report::{Outcome, Report};
 use super::run::{Canceller, Request, Run};
 use super::{Engine, base_rules, memory, run};
 use crate::error::{OpenError, RunError};
 use crate::io::watches::Changes;
-use crate::io::{Watches, remote_in};
+use crate::io::{Watches, mounted_in, remote_in};
 use crate::record::bytes_path;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -25,6 +25,9 @@ const EVENTS_MAX: usize = 256;
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
 /// A poll of a tree takes at most this share of the time.
 const POLL_SHARE: u32 = 20;
+/// How long a root that is gone is waited for.
+const ROOT_ATTEMPTS: u32 = 10;
+const ROOT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How a tree is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +37,8 @@ pub struct WatchOptions {
     pub settle: Duration,
     /// And at the latest so long after the first change: 200 ms unless set.
     pub settle_max: Duration,
-    /// How often the whole tree is gone over all the same, for what the kernel does not tell: writes through memory maps,
-    /// rule files outside of the tree. 10 minutes unless set.
+    /// How often the whole tree is gone over all the same, for what the kernel does not tell: writes through memory maps
+    /// and through hard links in other directories. 10 minutes unless set.
     pub rescan: Duration,
     /// How often it is gone over where it cannot be watched: 2 s unless set; more rarely when a run takes long.
     pub poll: Duration,
@@ -171,10 +174,10 @@ impl Shared {
 
     /// Waits until the time is over or somebody stops the watcher.
     fn sleep(&self, time: Duration) {
-        let until = Instant::now() + time;
+        let until = Instant::now().checked_add(time);
         let mut now = self.lock_now();
         while !self.is_stopped() {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.map_or(HEARTBEAT, |until| until.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 return;
             }
@@ -193,7 +196,19 @@ pub(super) fn start(engine: Engine, options: WatchOptions) -> Result<Watch, Open
         stopped: Condvar::new(),
         events: sender,
     });
-    let watcher = Watcher { engine, options, lock, shared: Arc::clone(&shared), watches: None, due: Due::default() };
+    let watcher = Watcher {
+        engine,
+        options,
+        lock,
+        shared: Arc::clone(&shared),
+        watches: None,
+        due: Due::default(),
+        root: None,
+        mounted: Vec::new(),
+        generation: None,
+        last_run: Duration::ZERO,
+        rescan_at: None,
+    };
     let builder = std::thread::Builder::new().name("leindex-watch".into());
     let thread = builder.spawn(move || watcher.run()).map_err(|error| OpenError::Setting {
         setting: "watch",
@@ -224,6 +239,20 @@ struct Watcher {
     /// `None` when the tree is polled.
     watches: Option<Arc<Watches>>,
     due: Due,
+    /// The directory that is watched, and what is mounted in it.
+    root: Option<(u64, u64)>,
+    mounted: Vec<u8>,
+    /// What the last run has left; `None` before the first one.
+    generation: Option<u64>,
+    last_run: Duration,
+    rescan_at: Option<Instant>,
+}
+
+/// Whether everything that was due is in the index.
+enum Settled {
+    Yes,
+    /// So many entries could not be read.
+    No(u64),
 }
 
 impl Watcher {
@@ -244,10 +273,14 @@ impl Watcher {
             if self.due.root_gone {
                 self.check_root()?;
             }
-            let began = Instant::now();
             match self.update() {
-                Ok(()) => failures = 0,
-                Err(error) if is_final(&error) => return Err(error),
+                Ok(Settled::Yes) => failures = 0,
+                Ok(Settled::No(unread)) => {
+                    self.unsettled(unread, failures);
+                    failures += 1;
+                    continue;
+                }
+                Err(error) if self.is_final(&error) => return Err(error),
                 Err(error) => {
                     self.failed(&error, failures);
                     failures += 1;
@@ -256,17 +289,19 @@ impl Watcher {
             }
             self.give_up_watching_if_incomplete();
             memory::give_back();
-            self.wait_for_changes(began.elapsed())?;
+            self.wait_for_changes()?;
         }
         Ok(())
     }
 
-    /// Before the first run, which tells the watches of every directory.
+    /// Before a run over the whole tree, which tells the watches of every directory.
     fn begin_to_watch(&mut self) {
+        let root = self.engine.root();
+        self.root = identity(root);
+        self.mounted = mounted_in(root);
         if self.options.poll_only {
             return;
         }
-        let root = self.engine.root();
         let watches = match remote_in(root) {
             Some((kind, point)) => Err(format!("{}: changes on {kind} are not told", point.display())),
             None => Watches::new(root).map_err(|error| error.to_string()),
@@ -274,10 +309,6 @@ impl Watcher {
         match watches {
             Ok(watches) => {
                 let watches = Arc::new(watches);
-                let layout = &self.engine.inner.layout;
-                for file in base_rules::files(layout, &self.engine.inner.config.rules) {
-                    watches.file(&file, b"");
-                }
                 self.shared.lock_now().watches = Some(Arc::clone(&watches));
                 self.watches = Some(watches);
             }
@@ -299,24 +330,46 @@ impl Watcher {
         }
     }
 
-    /// Runs until nothing is due that was seen when the run began.
-    fn update(&mut self) -> Result<(), RunError> {
+    /// Brings into the index what is due.
+    fn update(&mut self) -> Result<Settled, RunError> {
         let began_ns = now_ns();
         self.lock.note(if self.watches.is_some() { WatchState::Behind } else { WatchState::Polled }, None);
-        let paths: Vec<PathBuf> =
-            self.due.paths.iter().map(|path| self.engine.inner.layout.root.join(bytes_path(path))).collect();
+        let layout = &self.engine.inner.layout;
+        let paths: Vec<PathBuf> = self.due.paths.iter().map(|path| layout.root.join(bytes_path(path))).collect();
         let only = if self.due.everything { None } else { self.engine.only(&paths) };
+        let everything = only.is_none();
+        if let Some(watches) = &self.watches {
+            // Every time: their directories may have come to be, or may be others by now.
+            for file in base_rules::files(layout, &self.engine.inner.config.rules) {
+                watches.file(&file, b"");
+            }
+            if everything {
+                watches.walk_begins();
+            }
+        }
         let run = run::start(self.engine.clone(), Request { only, watches: self.watches.clone() });
         let report = self.finish(run)?;
         if report.outcome == Outcome::Cancelled {
-            return Ok(());
+            return Ok(Settled::Yes);
         }
         self.due = Due::default();
-        if self.watches.is_none() {
+        let unread = report.files.unsettled;
+        if everything {
+            self.rescan_at = Instant::now().checked_add(self.options.rescan);
+            if let Some(watches) = self.watches.as_ref().filter(|_| unread == 0) {
+                watches.walk_ended();
+            }
+        }
+        // Somebody else has published, who may have other settings.
+        let others = self.generation.is_some_and(|before| before + report.publications != report.generation);
+        self.due.everything = unread > 0 || others && !everything;
+        self.generation = Some(report.generation);
+        self.last_run = Duration::from_secs_f64(report.seconds.total);
+        if self.watches.is_none() && unread == 0 {
             self.lock.note(WatchState::Polled, Some(began_ns));
         }
         self.shared.tell(WatchEvent::Updated(Box::new(report)));
-        Ok(())
+        Ok(if unread == 0 { Settled::Yes } else { Settled::No(unread) })
     }
 
     fn finish(&self, run: Run) -> Result<Report, RunError> {
@@ -330,19 +383,54 @@ impl Watcher {
     }
 
     fn failed(&mut self, error: &RunError, failures: u32) {
-        let pause = RETRY_PAUSES.0.saturating_mul(1 << failures.min(10)).min(RETRY_PAUSES.1);
         // That another run is at work is no failure; it will be over soon.
         if !matches!(error, RunError::Open(OpenError::Busy { .. })) {
             tracing::warn!(%error, "an update has failed");
             self.shared.tell(WatchEvent::Failed(error.to_string()));
         }
-        self.shared.sleep(pause);
+        self.shared.sleep(pause(failures));
+    }
+
+    /// What could not be read is no permission that is lacking, so that it may be read the next time: until then nobody may
+    /// call the index current.
+    fn unsettled(&mut self, unread: u64, failures: u32) {
+        if failures == 0 {
+            let why = format!("{unread} files or directories could not be read, and are tried again");
+            self.shared.tell(WatchEvent::Failed(why));
+        }
+        self.shared.sleep(pause(failures + 4));
+    }
+
+    /// Whether trying again is pointless.
+    fn is_final(&self, error: &RunError) -> bool {
+        match error {
+            RunError::Root { .. } | RunError::Open(OpenError::Root { .. } | OpenError::NotADirectory { .. }) => {
+                !self.root_is_back()
+            }
+            // A file of rules that is just being replaced is no wrong setting.
+            RunError::Open(OpenError::Setting { .. }) => self.generation.is_none(),
+            RunError::Open(OpenError::Format { .. } | OpenError::Damaged { .. }) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the root is there, or is a moment later: programs that replace directories take one away first.
+    fn root_is_back(&self) -> bool {
+        let root = self.engine.root();
+        (0..ROOT_ATTEMPTS).any(|attempt| {
+            if attempt > 0 {
+                self.shared.sleep(ROOT_PAUSE);
+            }
+            root.is_dir()
+        })
     }
 
     /// Whether the root is gone for good, or another directory has come in its place.
     fn check_root(&mut self) -> Result<(), RunError> {
         let path = self.engine.root().to_path_buf();
-        if let Err(source) = std::fs::read_dir(&path) {
+        if !self.root_is_back() {
+            let source = std::fs::read_dir(&path).err();
+            let source = source.unwrap_or_else(|| std::io::Error::from(std::io::ErrorKind::NotADirectory));
             return Err(RunError::Root { path, source });
         }
         // Its watches are those of the old directory.
@@ -352,13 +440,11 @@ impl Watcher {
     }
 
     /// Waits for changes, and then for them to settle.
-    fn wait_for_changes(&mut self, last_run: Duration) -> Result<(), RunError> {
+    fn wait_for_changes(&mut self) -> Result<(), RunError> {
         let Some(watches) = self.watches.clone() else {
-            self.shared.sleep(self.options.poll.max(last_run * POLL_SHARE));
-            self.due.everything = true;
+            self.wait_for_poll();
             return Ok(());
         };
-        let rescan_at = Instant::now() + self.options.rescan;
         let mut first: Option<Instant> = None;
         while !self.shared.is_stopped() {
             let seen_ns = now_ns();
@@ -366,14 +452,19 @@ impl Watcher {
             watches.collect(&mut changes).map_err(|error| self.lost(error))?;
             let quiet = changes.is_empty();
             self.take(changes);
+            // One of the directories above it may have been renamed, which nobody tells.
+            self.due.root_gone |= identity(self.engine.root()) != self.root;
             if self.due.is_empty() {
                 self.lock.note(WatchState::Current, Some(seen_ns));
-                let left = rescan_at.saturating_duration_since(Instant::now());
-                if left.is_zero() {
+                let left = self.rescan_at.map(|at| at.saturating_duration_since(Instant::now()));
+                if left.is_some_and(|left| left.is_zero()) {
                     self.due.everything = true;
                     return Ok(());
                 }
-                watches.wait(Some(left)).map_err(|error| self.lost(error))?;
+                let wait = left.unwrap_or(HEARTBEAT).min(HEARTBEAT);
+                if watches.wait(Some(wait)).map_err(|error| self.lost(error))? {
+                    self.look_at_mounts();
+                }
                 continue;
             }
             self.lock.note(WatchState::Behind, None);
@@ -385,6 +476,29 @@ impl Watcher {
             self.shared.sleep(self.options.settle);
         }
         Ok(())
+    }
+
+    fn wait_for_poll(&mut self) {
+        let interval = self.options.poll.max(self.last_run.saturating_mul(POLL_SHARE));
+        let until = Instant::now().checked_add(interval);
+        loop {
+            let left = until.map_or(HEARTBEAT, |until| until.saturating_duration_since(Instant::now()));
+            if left.is_zero() || self.shared.is_stopped() {
+                break;
+            }
+            self.shared.sleep(left.min(HEARTBEAT));
+            self.lock.note(WatchState::Polled, None);
+        }
+        self.due.everything = true;
+    }
+
+    /// What is mounted over a directory has no event, and may be remote.
+    fn look_at_mounts(&mut self) {
+        if mounted_in(self.engine.root()) != self.mounted {
+            self.shared.tell(WatchEvent::Rescan("a file system was mounted or unmounted".into()));
+            self.due = Due { everything: true, ..Due::default() };
+            self.begin_to_watch();
+        }
     }
 
     fn take(&mut self, changes: Changes) {
@@ -404,11 +518,19 @@ impl Watcher {
     }
 }
 
-/// Whether trying again is pointless.
-fn is_final(error: &RunError) -> bool {
-    matches!(
-        error,
-        RunError::Root { .. }
-            | RunError::Open(OpenError::Setting { .. } | OpenError::Format { .. } | OpenError::Damaged { .. })
-    )
+/// How soon to try again after so many failures.
+fn pause(failures: u32) -> Duration {
+    RETRY_PAUSES.0.saturating_mul(1 << failures.min(10)).min(RETRY_PAUSES.1)
+}
+
+/// Which directory a path leads to, as far as that can be told here.
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    path.metadata().ok().map(|_| (0, 0))
 }

@@ -7,7 +7,7 @@ mod mounts;
 mod uring;
 pub(crate) mod watches;
 
-pub(crate) use mounts::remote_in;
+pub(crate) use mounts::{mounted_in, remote_in};
 pub(crate) use watches::Watches;
 
 use leindex_fallback::{Backend, BoundedBackend, Fetch, IoStats, Kind, Listing, ThreadBackend, WorkerOptions};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// Types of such file systems, as the kernel names them; all of FUSE counts.
 #[cfg(target_os = "linux")]
-const REMOTE: [&[u8]; 13] = [
+const REMOTE: [&[u8]; 24] = [
     b"nfs",
     b"nfs4",
     b"fuse",
@@ -19,6 +19,17 @@ const REMOTE: [&[u8]; 13] = [
     b"afs",
     b"coda",
     b"autofs",
+    b"vboxsf",
+    b"vmhgfs",
+    b"prl_fs",
+    b"lustre",
+    b"gpfs",
+    b"beegfs",
+    b"gfs2",
+    b"ocfs2",
+    b"orangefs",
+    b"pvfs2",
+    b"glusterfs",
 ];
 
 /// The remote file system that holds `root`, or the first one mounted below it: its type and where it is mounted. `root`
@@ -26,6 +37,23 @@ const REMOTE: [&[u8]; 13] = [
 #[cfg(target_os = "linux")]
 pub(crate) fn remote_in(root: &Path) -> Option<(String, std::path::PathBuf)> {
     find_remote(&std::fs::read("/proc/self/mountinfo").ok()?, root)
+}
+
+/// What is mounted at `root` or below it, to be compared with later.
+#[cfg(target_os = "linux")]
+pub(crate) fn mounted_in(root: &Path) -> Vec<u8> {
+    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let below = |line: &&[u8]| {
+        let point = line.split(|&byte| byte == b' ').nth(4);
+        point.is_some_and(|point| crate::record::bytes_path(&unescaped(point)).starts_with(root))
+    };
+    mounts.split(|&byte| byte == b'\n').filter(below).collect::<Vec<_>>().join(&b'\n')
+}
+
+/// Elsewhere nobody knows.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn mounted_in(_: &Path) -> Vec<u8> {
+    Vec::new()
 }
 
 /// Elsewhere nobody knows.

@@ -20,6 +20,7 @@ pub(crate) use none::Watches;
 use std::collections::BTreeSet;
 
 /// More paths than this are not told apart: everything is gone over.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 const PATHS_MAX: usize = 20_000;
 
 /// What has changed since it was last asked.
@@ -33,6 +34,7 @@ pub(crate) struct Changes {
     pub(crate) root_gone: bool,
 }
 
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 impl Changes {
     pub(crate) fn is_empty(&self) -> bool {
         self.paths.is_empty() && self.lost.is_none() && !self.root_gone

@@ -67,11 +67,16 @@ struct DirNames {
 
 impl DirNames {
     fn load(reader: &StoreReader, dir: DirId) -> Result<DirNames, StoreError> {
+        let mut found = DirNames { path: Vec::new(), files: Vec::new(), names: Vec::new() };
+        // After a repair there may be documents of directories that are lost, until the next run.
+        if !reader.has_dir(dir)? {
+            return Ok(found);
+        }
         let mut path = reader.dir_path(dir)?;
         if !path.is_empty() {
             path.push(b'/');
         }
-        let mut found = DirNames { path, files: Vec::new(), names: Vec::new() };
+        found.path = path;
         reader.for_each_child(dir, |child| {
             if let Entry::File(meta) = child.entry {
                 let start = found.names.len();

@@ -9,7 +9,7 @@ use super::queue::Queue;
 use super::repository::Repository;
 use super::rules_in_dir::{RulePlace, is_private_data, rules_of};
 use crate::counters::{self, Counters};
-use crate::error::{Skip, StoreError};
+use crate::error::{Skip, StoreError, may_pass};
 use crate::limits::{CHUNK_FILES, DEPTH_MAX, NAME_BYTES_MAX, STAT_FILES};
 use crate::record::{DirId, DirRecord, FileMeta, Gone, Removal, bytes_path};
 use crate::rules::{InDir, Scratch, SourceKind, Stack};
@@ -179,11 +179,12 @@ impl<'r> Scanner<'r> {
             DirAt::In(parent, name) => self.open_dir(parent, name, sink).map(Arc::new),
         };
         let listed = opened.map_err(|error| ("open directory", error)).and_then(|dir| {
-            if let Some(watches) = &self.context.watches {
-                watches.directory(&job.path);
-            }
+            let watched = self.context.watches.as_ref().map(|watches| (watches, watches.directory(&job.path)));
             let mut listing = Listing::new();
             self.io.list(&dir, &mut listing).map_err(|error| ("list", error))?;
+            if let Some((watches, Err(why))) = watched {
+                watches.fail(&job.path, &why);
+            }
             Ok((dir, listing))
         });
         let (dir, mut listing) = match listed {
@@ -234,6 +235,7 @@ impl<'r> Scanner<'r> {
         let gone = error.kind() == io::ErrorKind::NotFound;
         let reason = if gone { "vanished while indexing".into() } else { error.to_string() };
         counters::add(&self.counters.seen, 1);
+        counters::add(&self.counters.unsettled, u64::from(may_pass(error)));
         self.context.skip(self.counters, Skip { path, op, reason, failure: !gone });
     }
 
@@ -492,6 +494,7 @@ impl<'r> Scanner<'r> {
         let path = [path, listing.name(index)].concat();
         let gone = error.kind() == io::ErrorKind::NotFound;
         let reason = if gone { "vanished while indexing".into() } else { error.to_string() };
+        counters::add(&self.counters.unsettled, u64::from(may_pass(&error)));
         self.context.skip(self.counters, Skip { path, op: "stat", reason, failure: !gone });
         None
     }
@@ -538,6 +541,8 @@ fn fetched_file(
                 FetchError::Io { op, source } => (op.as_str(), false, source.to_string()),
                 other => ("read", false, other.to_string()),
             };
+            let settled = matches!(&error, FetchError::Io { source, .. } if !may_pass(source));
+            counters::add(&counters.unsettled, u64::from(!settled));
             let skipped = [&path[..], &info.name].concat();
             context.skip(counters, Skip { path: skipped, op, reason, failure: !gone });
             if let Some(published) = info.published {

@@ -19,6 +19,8 @@ const MAP_BYTES_MIN: usize = 64 << 20;
 const LOCK_FILE_BYTES: usize = (READERS_MAX as usize + 4) * 64;
 /// The file of the environment, as LMDB names it.
 const FILE: &str = "data.mdb";
+/// LMDB's table of readers.
+const LOCK_FILE: &str = "lock.mdb";
 /// Its name while it is made.
 const NEW_FILE: &str = "data.new";
 /// How long growing the map waits for the readers of this process.
@@ -45,6 +47,8 @@ pub(crate) struct Store {
     readers: Arc<ReaderGate>,
     read_only: bool,
     dir: Arc<Path>,
+    /// Which file it was when it was opened.
+    file: Option<(u64, u64)>,
 }
 
 /// Counts the transactions of this process, because LMDB must not be resized while there is one.
@@ -108,7 +112,8 @@ impl Store {
             Some(tables) => tables,
             None => create_tables(&env)?,
         };
-        let store = Store { env, tables, readers: Arc::default(), read_only, dir: path.into() };
+        let file = identity(&path.join(FILE));
+        let store = Store { env, tables, readers: Arc::default(), read_only, dir: path.into(), file };
         store.forget_dead_readers();
         Ok(store)
     }
@@ -192,14 +197,24 @@ impl Store {
         matches!(self.read(), Err(StoreError::Lmdb(heed::Error::Mdb(heed::MdbError::Panic))))
     }
 
+    /// Whether the file of this environment is no longer the one in its directory. Another process may have repaired the index,
+    /// or thrown it away.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.file != identity(&self.dir.join(FILE))
+    }
+
     /// Whether nobody else in this process has the environment open, so that dropping this handle closes it.
     pub(crate) fn is_last_handle(&self) -> bool {
         Arc::strong_count(&self.readers) == 1
     }
 
-    /// Closes the environment when this was its last handle, waiting for that.
-    pub(crate) fn close(self) {
-        self.env.prepare_for_closing().wait();
+    /// Closes the environment when this was its last handle, waiting for that as long as growing waits for readers. Whether it
+    /// is closed.
+    pub(crate) fn close(self) -> bool {
+        let Store { env, readers, .. } = self;
+        let event = env.prepare_for_closing();
+        drop(readers);
+        event.wait_timeout(RESIZE_PATIENCE)
     }
 
     fn grow(&self) -> Result<(), StoreError> {
@@ -229,12 +244,29 @@ fn make_file(path: &Path, bytes: usize) -> Result<(), StoreError> {
     make_file_with(path, bytes, |_, _| Ok(()))
 }
 
-/// Puts a new file, filled by `fill`, in the place of the one in `path`.
+/// Which file a path leads to, as far as that can be told here.
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    path.metadata().ok().map(|_| (0, 0))
+}
+
+/// Puts a new file, filled by `fill`, in the place of the one in `path`. Whoever has the old one open keeps it, and its
+/// table of readers, in which the numbers of transactions are those of the old file.
 pub(super) fn replace_file(
     path: &Path,
     fill: impl FnOnce(&mut RwTxn<'_>, Tables) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     make_file_with(path, MAP_BYTES, fill)?;
+    match std::fs::remove_file(path.join(LOCK_FILE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
     Ok(sync_directory(path)?)
 }
 
@@ -261,7 +293,7 @@ fn make_file_with(
 /// LMDB maps its table of readers from a file that it only makes long, without writing it: on a full disk, the first touch
 /// of such a page would end the process with SIGBUS. So the file is written out before LMDB sees it.
 fn reserve_lock_file(path: &Path) -> Result<(), StoreError> {
-    let file = path.join("lock.mdb");
+    let file = path.join(LOCK_FILE);
     if file.exists() {
         return Ok(());
     }

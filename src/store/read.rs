@@ -58,6 +58,11 @@ impl StoreReader {
         Ok(Some((u64::from_le_bytes(*fingerprint), bytes.to_vec())))
     }
 
+    /// Whether the directory is known.
+    pub(crate) fn has_dir(&self, dir: DirId) -> Result<bool, StoreError> {
+        Ok(dir == ROOT || self.tables.dirs.get(&self.txn, &id_key(dir))?.is_some())
+    }
+
     /// Documents of files that have no record any more.
     pub(crate) fn orphans(&self) -> Result<Vec<u32>, StoreError> {
         let value = self.tables.meta.get(&self.txn, META_ORPHANS)?;

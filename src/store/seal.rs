@@ -89,7 +89,7 @@ pub(crate) fn check_data(meta_dir: &Path) -> Result<(), StoreError> {
     if looks.is_none_or(|(bytes, ..)| bytes == 0) || Seal::load(meta_dir).data == looks {
         return Ok(());
     }
-    let found = undisturbed_check(&file)?;
+    let Some(found) = undisturbed_check(&file)? else { return Ok(()) };
     // What is odd to this program may be right in another format, which is found out next.
     let is_other_format = found.format.is_some_and(|format| format != super::schema::FORMAT);
     match found.problems.first() {
@@ -102,21 +102,22 @@ pub(crate) fn check_data(meta_dir: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Checks the pages until no run publishes meanwhile, which looks like damage.
-pub(crate) fn undisturbed_check(file: &Path) -> Result<PageCheck, StoreError> {
+/// Checks the pages until no run publishes meanwhile, which looks like damage. `None` when the file was written all the
+/// time: then nobody can tell.
+pub(crate) fn undisturbed_check(file: &Path) -> Result<Option<PageCheck>, StoreError> {
     let mut check = pages::check(file)?;
     for _ in 0..WALKS_AGAIN {
-        let before = check.txnid;
         if check.is_sound() {
-            break;
+            return Ok(Some(check));
         }
-        check = pages::check(file)?;
+        let next = pages::check(file)?;
         // Nothing was published during the walk before.
-        if check.txnid == before {
-            break;
+        if next.txnid == check.txnid {
+            return Ok(Some(check));
         }
+        check = next;
     }
-    Ok(check)
+    Ok(check.is_sound().then_some(check))
 }
 
 #[cfg(test)]

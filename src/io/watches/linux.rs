@@ -1,11 +1,12 @@
 //! Watches by inotify.
 
 use super::Changes;
-use crate::record::bytes_path;
+use crate::record::{bytes_path, path_bytes};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -22,6 +23,8 @@ pub(crate) struct Watches {
     inotify: OwnedFd,
     /// Written to end a wait.
     wake: OwnedFd,
+    /// Told apart by the kernel when something is mounted or unmounted.
+    mounts: Option<File>,
     root: PathBuf,
     watched: Mutex<Watched>,
 }
@@ -31,13 +34,18 @@ struct Watched {
     by_number: HashMap<i32, Directory>,
     /// Why a directory could not be watched.
     failure: Option<String>,
+    /// Counts the walks of the whole tree.
+    walk: u64,
 }
 
 /// A directory with a watch.
 #[derive(Debug, Default)]
 struct Directory {
-    /// Where it is in the tree: relative, ends in a slash unless empty. `None` outside of what is walked.
-    path: Option<Box<[u8]>>,
+    /// Where it is in the tree: relative, ends in a slash unless empty. None outside of what is walked, more than one where
+    /// it is mounted a second time.
+    paths: Vec<Box<[u8]>>,
+    /// The last walk that has come by.
+    walk: u64,
     deciding: Vec<Deciding>,
 }
 
@@ -69,7 +77,8 @@ impl Watches {
     pub(crate) fn new(root: &Path) -> io::Result<Watches> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Watches { inotify, wake, root: root.to_path_buf(), watched: Mutex::default() })
+        let mounts = File::open("/proc/self/mountinfo").ok();
+        Ok(Watches { inotify, wake, mounts, root: root.to_path_buf(), watched: Mutex::default() })
     }
 
     fn watched(&self) -> MutexGuard<'_, Watched> {
@@ -77,27 +86,86 @@ impl Watches {
     }
 
     /// Watches a directory of the tree from now on; `path` is relative and ends in a slash unless empty. To be called
-    /// before the directory is listed.
-    pub(crate) fn directory(&self, path: &[u8]) {
+    /// before the directory is listed. When that succeeds although this has failed, the tree is not watched: [`Watches::fail`].
+    pub(crate) fn directory(&self, path: &[u8]) -> Result<(), io::Error> {
         let full = self.root.join(bytes_path(path));
         // The lock is held over the call: an event of the new number waits until its path is known.
         let mut watched = self.watched();
-        if let Some(number) = watched.add(self, &full) {
-            watched.by_number.entry(number).or_default().path = Some(path.into());
+        let number = match inotify::add_watch(&self.inotify, &full, flags()) {
+            Ok(number) => number,
+            // Gone, or something else by now: the directory above tells that.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let walk = watched.walk;
+        let directory = watched.by_number.entry(number).or_default();
+        directory.walk = walk;
+        if !directory.paths.iter().any(|known| **known == *path) {
+            directory.paths.push(path.into());
         }
+        Ok(())
+    }
+
+    /// A directory that was listed is not watched.
+    pub(crate) fn fail(&self, path: &[u8], error: &io::Error) {
+        let why = match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOSPC) => "the limit of inotify watches is reached (sysctl fs.inotify.max_user_watches)".into(),
+            _ => error.to_string(),
+        };
+        let path = self.root.join(bytes_path(path));
+        self.watched().failure.get_or_insert_with(|| format!("{}: {why}", path.display()));
+    }
+
+    /// A walk of the whole tree begins.
+    pub(crate) fn walk_begins(&self) {
+        self.watched().walk += 1;
+    }
+
+    /// It has come by everything that is to be watched: other directories have left the tree, or are ignored by now.
+    pub(crate) fn walk_ended(&self) {
+        let mut watched = self.watched();
+        let Watched { by_number, walk, .. } = &mut *watched;
+        by_number.retain(|number, directory| {
+            if directory.walk == *walk {
+                return true;
+            }
+            directory.paths.clear();
+            let keep = !directory.deciding.is_empty();
+            if !keep && let Err(error) = inotify::remove_watch(&self.inotify, *number) {
+                tracing::debug!(%error, "a watch went by itself");
+            }
+            keep
+        });
     }
 
     /// Watches a file that decides about `concerns`, a path of the tree. It need not exist, but its directory has to.
     pub(crate) fn file(&self, file: &Path, concerns: &[u8]) {
+        self.deciding(file, concerns);
+        // What a link leads to decides as well.
+        if let Ok(target) = file.canonicalize()
+            && target != file
+        {
+            self.deciding(&target, concerns);
+        }
+    }
+
+    fn deciding(&self, file: &Path, concerns: &[u8]) {
         let (Some(dir), Some(name)) = (file.parent(), file.file_name()) else { return };
         // The directory may be a link to another one.
         let Ok(dir) = dir.canonicalize() else { return };
         let mut watched = self.watched();
-        if let Some(number) = watched.add(self, &dir) {
-            let entry = Deciding { name: name.as_encoded_bytes().into(), concerns: concerns.into() };
-            let deciding = &mut watched.by_number.entry(number).or_default().deciding;
-            if !deciding.contains(&entry) {
-                deciding.push(entry);
+        match inotify::add_watch(&self.inotify, &dir, flags()) {
+            Ok(number) => {
+                let entry = Deciding { name: name.as_encoded_bytes().into(), concerns: concerns.into() };
+                let deciding = &mut watched.by_number.entry(number).or_default().deciding;
+                if !deciding.contains(&entry) {
+                    deciding.push(entry);
+                }
+            }
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => {}
+            Err(error) => {
+                drop(watched);
+                self.fail(path_bytes(&dir).as_slice(), &error.into());
             }
         }
     }
@@ -107,17 +175,19 @@ impl Watches {
         self.watched().failure.clone()
     }
 
-    /// Waits for a change, a [`Watches::wake`], or the end of the time.
-    pub(crate) fn wait(&self, time: Option<Duration>) -> io::Result<()> {
+    /// Waits for a change, a [`Watches::wake`], or the end of the time. Says whether something was mounted or unmounted.
+    pub(crate) fn wait(&self, time: Option<Duration>) -> io::Result<bool> {
         let time = time.and_then(|time| Timespec::try_from(time).ok());
-        let mut fds = [PollFd::new(&self.inotify, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&self.inotify, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+        fds.extend(self.mounts.as_ref().map(|mounts| PollFd::new(mounts, PollFlags::PRI)));
         match poll(&mut fds, time.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+        let mounted = fds.get(2).is_some_and(|mounts| mounts.revents().intersects(PollFlags::PRI | PollFlags::ERR));
         // Whether there was a number to take makes no difference.
         let _ = rustix::io::read(&self.wake, &mut [0u8; 8]);
-        Ok(())
+        Ok(mounted)
     }
 
     /// Ends a wait, or the next one.
@@ -145,26 +215,6 @@ impl Watches {
 }
 
 impl Watched {
-    fn add(&mut self, watches: &Watches, dir: &Path) -> Option<i32> {
-        match inotify::add_watch(&watches.inotify, dir, flags()) {
-            Ok(number) => Some(number),
-            // Gone, or something else by now: the directory above tells that.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => None,
-            // What may not be watched may not be listed either.
-            Err(Errno::ACCESS) => None,
-            Err(error) => {
-                let why = match error {
-                    Errno::NOSPC => {
-                        "the limit of inotify watches is reached (sysctl fs.inotify.max_user_watches)".into()
-                    }
-                    other => io::Error::from(other).to_string(),
-                };
-                self.failure.get_or_insert_with(|| format!("{}: {why}", dir.display()));
-                None
-            }
-        }
-    }
-
     fn event(&mut self, number: i32, what: ReadFlags, name: Option<&[u8]>, changes: &mut Changes) {
         if what.contains(ReadFlags::QUEUE_OVERFLOW) {
             return changes.lose("more changes than the kernel keeps");
@@ -179,18 +229,19 @@ impl Watched {
         let Some(directory) = self.by_number.get(&number) else { return };
         let Some(name) = name else {
             let gone = what.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF);
-            changes.root_gone |= gone && directory.path.as_deref() == Some(b"");
+            changes.root_gone |= gone && directory.paths.iter().any(|path| path.is_empty());
             return;
         };
         for deciding in directory.deciding.iter().filter(|deciding| *deciding.name == *name) {
             changes.add(deciding.concerns.to_vec());
         }
-        let Some(path) = &directory.path else { return };
-        let path = [path, name].concat();
-        if what.contains(ReadFlags::MOVED_FROM | ReadFlags::ISDIR) {
-            self.forget_below(&path);
+        let paths: Vec<Vec<u8>> = directory.paths.iter().map(|path| [path, name].concat()).collect();
+        for path in paths {
+            if what.contains(ReadFlags::MOVED_FROM | ReadFlags::ISDIR) {
+                self.forget_below(&path);
+            }
+            changes.add(path);
         }
-        changes.add(path);
     }
 
     /// Forgets the paths of a directory that was moved away and of those in it: where it is now, if in the tree, it is
@@ -198,9 +249,7 @@ impl Watched {
     fn forget_below(&mut self, path: &[u8]) {
         for directory in self.by_number.values_mut() {
             let below = |dir: &[u8]| dir.strip_prefix(path).is_some_and(|rest| rest.starts_with(b"/"));
-            if directory.path.as_deref().is_some_and(below) {
-                directory.path = None;
-            }
+            directory.paths.retain(|path| !below(path));
         }
     }
 }

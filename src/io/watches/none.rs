@@ -14,7 +14,19 @@ impl Watches {
         Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no inotify"))
     }
 
-    pub(crate) fn directory(&self, _: &[u8]) {
+    pub(crate) fn directory(&self, _: &[u8]) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn fail(&self, _: &[u8], _: &io::Error) {
+        match *self {}
+    }
+
+    pub(crate) fn walk_begins(&self) {
+        match *self {}
+    }
+
+    pub(crate) fn walk_ended(&self) {
         match *self {}
     }
 
@@ -26,7 +38,7 @@ impl Watches {
         match *self {}
     }
 
-    pub(crate) fn wait(&self, _: Option<Duration>) -> io::Result<()> {
+    pub(crate) fn wait(&self, _: Option<Duration>) -> io::Result<bool> {
         match *self {}
     }
 
