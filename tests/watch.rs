@@ -6,9 +6,10 @@
 mod support;
 
 use leindex_engine::{Engine, OpenError, Query, RunError, Watch, WatchEvent, WatchOptions, WatchState};
+use leindex_fallback::{Faults, FaultyBackend, Op, ThreadBackend, Worker, WorkerOptions};
 use std::fs::{self, File};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use support::{Place, Random, Vocabulary};
 
@@ -237,6 +238,8 @@ fn changes_that_the_kernel_has_dropped_are_found() {
     lock.lock().unwrap();
     place.write("d1/first.c", "the watcher wakes up for this");
     eventually("a change is known and not indexed", || engine.freshness().state == WatchState::Behind);
+    // Until then it still takes changes in, to let them settle.
+    std::thread::sleep(3 * options().settle_max);
     let far = place.root().join("d5/e0/f5.c");
     for n in 0..kept {
         // Two files in turn, or the kernel makes one event of many.
@@ -381,4 +384,128 @@ fn a_watcher_can_be_stopped_at_any_moment() {
     }
     support::run(&engine);
     support::assert_as_fresh(&engine, &queries(), "after many watchers");
+}
+
+/// The portable backend, of which reads fail for as long as a flag is set.
+#[derive(Debug)]
+struct Failing(leindex_fallback::FaultyBackend, leindex_fallback::ThreadBackend, std::sync::Arc<AtomicBool>);
+
+impl leindex_fallback::Backend for Failing {
+    fn name(&self) -> &'static str {
+        "failing"
+    }
+
+    fn open_root(&self, path: &Path) -> std::io::Result<leindex_fallback::Dir> {
+        self.1.open_root(path)
+    }
+
+    fn worker(&self, options: WorkerOptions) -> std::io::Result<Box<dyn Worker>> {
+        if self.2.load(Relaxed) { self.0.worker(options) } else { self.1.worker(options) }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_keeps_the_index_from_being_current() {
+    let place = Place::new();
+    place.write("a.c", "first");
+    let fails: std::sync::Arc<AtomicBool> = Default::default();
+    let faulty = FaultyBackend::new(std::sync::Arc::new(ThreadBackend::new()), Faults::none(1).fail(Op::Read, 1000));
+    let backend = Failing(faulty, ThreadBackend::new(), std::sync::Arc::clone(&fails));
+    let engine = place.engine_with(|builder| builder.own_backend(std::sync::Arc::new(backend)));
+    let watch = engine.watch(options()).unwrap();
+    catch_up(&place, &engine);
+    while watch.next_event(Duration::ZERO).is_some() {}
+    fails.store(true, Relaxed);
+    place.write("a.c", "second");
+    let failed = std::iter::from_fn(|| watch.next_event(PATIENCE)).find_map(|event| match event {
+        WatchEvent::Failed(why) => Some(why),
+        _ => None,
+    });
+    assert!(failed.unwrap().contains("could not be read"));
+    for _ in 0..20 {
+        assert_eq!(engine.freshness().state, WatchState::Behind, "called current although a file was not read");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // No event comes with it: the watcher has to try by itself.
+    fails.store(false, Relaxed);
+    eventually("the file is read after all", || engine.freshness().state == WatchState::Current);
+    assert_eq!(support::hits(&engine.snapshot().unwrap(), &Query::text("second")).len(), 1);
+}
+
+#[test]
+fn an_index_that_is_deleted_is_made_again() {
+    let (place, engine, _watch) = watched();
+    fs::remove_dir_all(place.index().join("meta")).unwrap();
+    fs::remove_dir_all(place.index().join("text")).unwrap();
+    place.write("d1/after.c", "after the index was deleted");
+    eventually("the index is whole again", || {
+        engine.snapshot().is_ok_and(|snapshot| snapshot.is_complete() && snapshot.status().unwrap().indexed > 300)
+    });
+    assert_caught_up(&place, &engine, "after the index was deleted");
+    fs::remove_file(
+        fs::read_dir(place.index().join("text"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.extension().is_some_and(|extension| extension == "term"))
+            .unwrap(),
+    )
+    .unwrap();
+    place.write("d1/more.c", "after a segment was deleted");
+    eventually("nothing is missing", || {
+        engine.verify().is_ok_and(|found| found.is_sound())
+            && engine.snapshot().is_ok_and(|snapshot| snapshot.lookup("d1/more.c").unwrap().is_some())
+    });
+    assert_caught_up(&place, &engine, "after a segment was deleted");
+}
+
+/// A directory that is mounted a second time has one inode and two paths.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_directory_in_two_places_is_followed_in_both() {
+    let (place, engine, _watch) = watched();
+    let (from, to) = (place.root().join("d1"), place.root().join("twin"));
+    fs::create_dir(&to).unwrap();
+    if let Err(error) = rustix::mount::mount_bind(&from, &to) {
+        println!("SKIPPED: nothing can be mounted here: {error}");
+        return;
+    }
+    let unmount = Unmount(to);
+    assert_caught_up(&place, &engine, "a directory mounted twice");
+    place.write("twin/e1/both.c", "in both places");
+    assert_caught_up(&place, &engine, "a change in one of two places");
+    assert_eq!(support::hits(&engine.snapshot().unwrap(), &Query::substring("in both places")).len(), 2);
+    drop(unmount);
+    assert_caught_up(&place, &engine, "unmounted");
+}
+
+#[cfg(target_os = "linux")]
+struct Unmount(std::path::PathBuf);
+
+#[cfg(target_os = "linux")]
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+#[test]
+fn watches_are_given_back() {
+    let (place, engine, _watch) = watched();
+    let watches = || {
+        let fds = fs::read_dir("/proc/self/fdinfo").unwrap().map(|entry| entry.unwrap().path());
+        let texts = fds.filter_map(|path| fs::read_to_string(path).ok()).filter(|text| text.contains("inotify wd:"));
+        texts.filter(|text| text.lines().count() > 5).map(|text| text.matches("inotify wd:").count()).max().unwrap_or(0)
+    };
+    if watches() == 0 {
+        println!("SKIPPED: the system does not say which watches there are");
+        return;
+    }
+    for dir in 0..200 {
+        place.write(format!("build/b{dir}/x.c"), "x");
+    }
+    assert_caught_up(&place, &engine, "many directories");
+    let with = watches();
+    place.write(".gitignore", "*.log\n/out/\n/build/\n");
+    assert_caught_up(&place, &engine, "ignored now");
+    assert!(with >= 200 && watches() < with, "{with} watches, {} when the directories are ignored", watches());
 }

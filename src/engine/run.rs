@@ -1,6 +1,7 @@
 //! A run in the background: its progress, its end, and how to stop it.
 
 use super::layout::Layout;
+use super::lock::WriterLock;
 use super::report::{Outcome, Report, Seconds, peak_rss_bytes};
 use super::{Engine, Shards, base_rules, freshness, lock, rules_database};
 use crate::commit::{Committed, Committer, NextIds, recovery};
@@ -255,15 +256,7 @@ fn run(engine: &Engine, shared: &Shared, request: Request) -> Result<Report, Run
     let layout = &engine.inner.layout;
     let config = &engine.inner.config;
     let selected = config.select_backend(&layout.root)?;
-    let lock = match lock::acquire(layout) {
-        Err(OpenError::Busy { .. }) if config.wait_for_writer => lock::wait(layout, &shared.cancelled),
-        acquired => acquired,
-    };
-    let _lock = match lock {
-        // The root is gone: no matter of the index.
-        Err(OpenError::Root { path, source }) => return Err(RunError::Root { path, source }),
-        lock => lock?,
-    };
+    let _lock = lock(engine, &shared.cancelled)?;
     let store = engine.store()?;
     let opened = recovery::open_for_writing(&store, &engine.text_dir()).map_err(|error| layout.run_error(error))?;
     let published = opened.published;
@@ -321,6 +314,20 @@ fn run(engine: &Engine, shared: &Shared, request: Request) -> Result<Report, Run
     let mut report = report(engine, shared, &selected, published, shards, scanned?, committed);
     report.compiled_rules = compiled.database.map_or(0, |database| database.expressions().count());
     Ok(report)
+}
+
+/// The writer's lock, as soon as it is free if the configuration says so.
+fn lock(engine: &Engine, cancelled: &AtomicBool) -> Result<WriterLock, RunError> {
+    let layout = &engine.inner.layout;
+    let acquired = match lock::acquire(layout) {
+        Err(OpenError::Busy { .. }) if engine.inner.config.wait_for_writer => lock::wait(layout, cancelled),
+        acquired => acquired,
+    };
+    acquired.map_err(|error| match error {
+        // The root is gone: no matter of the index.
+        OpenError::Root { path, source } => RunError::Root { path, source },
+        other => other.into(),
+    })
 }
 
 fn has_files(store: &Store, shared: &Shared) -> Result<bool, StoreError> {
