@@ -46,7 +46,7 @@ const EDGES: [(&str, &[&str]); 3] = [
 const STORE_TO_READ: [&str; 5] = ["Store", "StoreReader", "Child", "read", "schema"];
 /// The only files that may hold `unsafe`.
 const ISLANDS: [&str; 4] =
-    ["src/engine/memory.rs", "src/io/uring/memory.rs", "src/io/uring/ring.rs", "src/store/env.rs"];
+    ["src/cli/allocator.rs", "src/io/uring/memory.rs", "src/io/uring/ring.rs", "src/store/env.rs"];
 const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 600;
 

@@ -6,9 +6,11 @@
 //! * `output`, `json`, `summary`, `hits`, `advice`, `log`: everything that is printed. Nothing else writes to stdout or
 //!   stderr.
 //! * `system`: what `doctor` asks the system.
+//! * `allocator`: how memory is given back.
 //! * `exit`: exit codes and failures.
 
 mod advice;
+mod allocator;
 mod args;
 #[cfg(unix)]
 mod check_ignore;
@@ -41,6 +43,7 @@ use std::process::ExitCode;
 
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
+    allocator::give_large_buffers_back();
     let cli = match Cli::from_command_line() {
         Ok(cli) => cli,
         Err(error) => {

@@ -9,7 +9,6 @@ mod files;
 mod freshness;
 mod layout;
 mod lock;
-mod memory;
 mod repair;
 mod report;
 mod rules_database;

@@ -7,7 +7,7 @@
 use super::freshness::{HEARTBEAT, WatchLock, WatchState, now_ns};
 use super::report::{Outcome, Report};
 use super::run::{Canceller, Request, Run};
-use super::{Engine, base_rules, memory, run};
+use super::{Engine, base_rules, run};
 use crate::error::{OpenError, RunError};
 use crate::io::watches::Changes;
 use crate::io::{Watches, mounted_in, remote_in};
@@ -288,7 +288,6 @@ impl Watcher {
                 }
             }
             self.give_up_watching_if_incomplete();
-            memory::give_back();
             self.wait_for_changes()?;
         }
         Ok(())

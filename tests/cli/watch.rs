@@ -100,3 +100,25 @@ fn a_tree_is_polled_on_request() {
     assert!(wrong.err.contains("--poll"), "{}", wrong.err);
     assert!(tree.expect(1, &["watch", "nowhere"]).err.contains("nowhere"));
 }
+
+/// What a run has freed goes back to the system: a watcher is there for days.
+#[test]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn a_watcher_holds_little_memory() {
+    let tree = Tree::new();
+    for n in 0..600 {
+        let words: String = (0..400).map(|word| format!("word{} ", n * 131 + word * 7)).collect();
+        tree.write(format!("d{}/f{n}.txt", n % 20), words);
+    }
+    let mut watching = Watching::start(&tree, &["watch"]);
+    watching.line();
+    for n in 0..10 {
+        tree.write(format!("new{n}.txt"), "new");
+        watching.line();
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", watching.child.id())).unwrap();
+    let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    let kilobytes: u64 = anonymous.trim().trim_end_matches("kB").trim().parse().unwrap();
+    assert!(kilobytes < 30_000, "{kilobytes} kB");
+    assert_eq!(watching.end(Signal::INT).code, Some(130));
+}
