@@ -3,10 +3,11 @@
 
 use super::layout::Layout;
 use crate::error::OpenError;
+use crate::record::now_ns;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Whether somebody watches the tree, and what they know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,12 +53,6 @@ const SILENT: Duration = Duration::from_secs(20);
 /// Whoever looks whether somebody watches holds the lock for a moment.
 const LOCK_ATTEMPTS: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
-
-/// Nanoseconds since the epoch.
-pub(super) fn now_ns() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
-}
 
 /// What is known now.
 pub(super) fn read(layout: &Layout) -> Freshness {

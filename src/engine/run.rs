@@ -9,7 +9,7 @@ use crate::counters::Counts;
 use crate::error::{OpenError, RunError, StoreError};
 use crate::io::{Selected, Watches};
 use crate::limits::COMMIT_CHANNEL;
-use crate::record::path_bytes;
+use crate::record::{now_ns, path_bytes};
 use crate::rules::Database;
 use crate::shard::placement::core_count;
 use crate::shard::{
@@ -251,7 +251,7 @@ pub(super) fn start(engine: Engine, request: Request) -> Run {
 }
 
 fn run(engine: &Engine, shared: &Shared, request: Request) -> Result<Report, RunError> {
-    let began_ns = freshness::now_ns();
+    let began_ns = now_ns();
     let watched = request.watches.is_some();
     let layout = &engine.inner.layout;
     let config = &engine.inner.config;

@@ -4,16 +4,16 @@
 //! kernel keeps, a directory that cannot be watched) makes the whole tree be gone over: a run without changes costs little
 //! more than a walk.
 
-use super::freshness::{HEARTBEAT, WatchLock, WatchState, now_ns};
+use super::freshness::{HEARTBEAT, WatchLock, WatchState};
 use super::report::{Outcome, Report};
 use super::run::{Canceller, Request, Run};
 use super::{Engine, base_rules, run};
 use crate::error::{OpenError, RunError};
 use crate::io::watches::Changes;
 use crate::io::{Watches, mounted_in, remote_in};
-use crate::record::bytes_path;
+use crate::record::{bytes_path, identity, now_ns};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -520,16 +520,4 @@ impl Watcher {
 /// How soon to try again after so many failures.
 fn pause(failures: u32) -> Duration {
     RETRY_PAUSES.0.saturating_mul(1 << failures.min(10)).min(RETRY_PAUSES.1)
-}
-
-/// Which directory a path leads to, as far as that can be told here.
-#[cfg(unix)]
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
-}
-
-#[cfg(not(unix))]
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    path.metadata().ok().map(|_| (0, 0))
 }

@@ -11,7 +11,7 @@ use super::rules_in_dir::{RulePlace, is_private_data, rules_of};
 use crate::counters::{self, Counters};
 use crate::error::{Skip, StoreError, may_pass};
 use crate::limits::{CHUNK_FILES, DEPTH_MAX, NAME_BYTES_MAX, STAT_FILES};
-use crate::record::{DirId, DirRecord, FileMeta, Gone, Removal, bytes_path};
+use crate::record::{DirId, DirRecord, FileMeta, Gone, Removal, bytes_path, now_ns};
 use crate::rules::{InDir, Scratch, SourceKind, Stack};
 use crate::store::schema::Entry;
 use leindex_fallback::{Dir, Fetch, FetchError, Fetched, Kind, Listing, Meta, Worker};
@@ -551,9 +551,4 @@ fn fetched_file(
             }
         }
     }
-}
-
-fn now_ns() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }

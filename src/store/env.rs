@@ -5,6 +5,7 @@ use super::seal::seal_data;
 use crate::error::StoreError;
 use crate::failpoint::reached;
 use crate::limits::{MAP_BYTES, READERS_MAX};
+use crate::record::identity;
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
 use std::fs::File;
@@ -242,18 +243,6 @@ impl Store {
 /// its name when it is whole and durable. The caller holds the writer's lock.
 fn make_file(path: &Path, bytes: usize) -> Result<(), StoreError> {
     make_file_with(path, bytes, |_, _| Ok(()))
-}
-
-/// Which file a path leads to, as far as that can be told here.
-#[cfg(unix)]
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
-}
-
-#[cfg(not(unix))]
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    path.metadata().ok().map(|_| (0, 0))
 }
 
 /// Puts a new file, filled by `fill`, in the place of the one in `path`. Whoever has the old one open keeps it, and its

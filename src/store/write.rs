@@ -10,7 +10,7 @@ use super::schema::{
 };
 use crate::error::StoreError;
 use crate::failpoint::reached;
-use crate::record::{Batch, Gone, Removal};
+use crate::record::{Batch, Gone, Removal, now_ns};
 use heed::{PutFlags, RwTxn};
 
 /// What applying the batches of a generation did.
@@ -225,11 +225,6 @@ pub(crate) fn ended_versions(reader: &StoreReader, batches: &[Batch]) -> Result<
     ended.sort_unstable();
     ended.dedup();
     Ok(ended)
-}
-
-fn now_ns() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
