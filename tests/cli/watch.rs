@@ -90,6 +90,8 @@ fn json_has_an_event_a_line_and_a_kill_leaves_no_false_freshness() {
 #[test]
 fn a_tree_is_polled_on_request() {
     let tree = Tree::with(&[("a.rs", "fn a() {}\n")]);
+    // Or it would be racy, and the next run would read it again.
+    std::thread::sleep(Duration::from_millis(30));
     let mut watching = Watching::start(&tree, &["watch", "--poll", "1"]);
     watching.line();
     assert_eq!(fresh(&tree), "polled");
