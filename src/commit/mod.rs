@@ -39,7 +39,7 @@ pub(crate) struct Committer {
     published: Published,
     text_lost: bool,
     /// Documents without a record, which a repair has left.
-    orphans: Vec<u32>,
+    orphans: Option<Vec<u32>>,
     /// Batches of segments that are still being filled.
     waiting: HashMap<SegmentKey, Vec<Batch>>,
     ready: Vec<Batch>,
@@ -93,7 +93,7 @@ impl Committer {
     pub(crate) fn publish(&mut self, ids: NextIds, complete: bool) -> Result<(), StoreError> {
         let batches = std::mem::take(&mut self.ready);
         let segments = std::mem::take(&mut self.segments);
-        if batches.is_empty() && self.published.generation > 0 && !self.text_lost && self.orphans.is_empty() {
+        if batches.is_empty() && self.published.generation > 0 && !self.text_lost && self.orphans.is_none() {
             if complete && !self.published.complete {
                 reached("before-complete");
                 self.store.mark_complete()?;
@@ -108,7 +108,7 @@ impl Committer {
         let complete = complete || self.published.complete;
         let next = Published { generation, next_file: ids.file, next_dir: ids.dir, published_ns: 0, complete };
         let mut ended = ended_versions(&StoreReader::begin(&self.store)?, &batches)?;
-        ended.append(&mut self.orphans);
+        ended.append(&mut self.orphans.take().unwrap_or_default());
         if self.published.generation == 0 || self.text_lost {
             self.store.sync_directories()?;
         }

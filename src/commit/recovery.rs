@@ -13,8 +13,8 @@ pub(crate) struct Opened {
     pub(crate) published: Published,
     /// The published generation has no text index any more: one has to be published even if no file is left.
     pub(crate) text_lost: bool,
-    /// Documents without a record, which a repair has left.
-    pub(crate) orphans: Vec<u32>,
+    /// Documents without a record, when the index was repaired and no whole run has ended since.
+    pub(crate) orphans: Option<Vec<u32>>,
 }
 
 /// Opens the stores for writing: completes a publication whose text was committed, drops one whose text was not, and

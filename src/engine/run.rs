@@ -268,8 +268,8 @@ fn run(engine: &Engine, shared: &Shared, request: Request) -> Result<Report, Run
     let ids =
         Arc::new(Ids { next_file: AtomicU32::new(published.next_file), next_dir: AtomicU32::new(published.next_dir) });
     let compiled = engine.compiled_rules(&store);
-    // A generation that lacks something is made whole, whatever was asked for.
-    let lacking = opened.text_lost || !opened.orphans.is_empty() || published.generation > 0 && !published.complete;
+    // What was lost is found by looking at everything, whatever was asked for.
+    let lacking = opened.text_lost || opened.orphans.is_some();
     let scan = Scan {
         only: request.only.filter(|_| !lacking),
         watches: request.watches,

@@ -63,10 +63,10 @@ impl StoreReader {
         Ok(dir == ROOT || self.tables.dirs.get(&self.txn, &id_key(dir))?.is_some())
     }
 
-    /// Documents of files that have no record any more.
-    pub(crate) fn orphans(&self) -> Result<Vec<u32>, StoreError> {
+    /// Documents of files that have no record any more, after a repair.
+    pub(crate) fn orphans(&self) -> Result<Option<Vec<u32>>, StoreError> {
         let value = self.tables.meta.get(&self.txn, META_ORPHANS)?;
-        Ok(value.map(|value| decode_ids(META_ORPHANS, value)).transpose()?.unwrap_or_default())
+        value.map(|value| decode_ids(META_ORPHANS, value)).transpose()
     }
 
     /// Calls `each` with the entries of a directory, in order of their names.

@@ -37,9 +37,8 @@ pub(crate) fn rebuild(dir: &Path, contents: &Contents) -> Result<(), StoreError>
         if let Some(text_meta) = &contents.text_meta {
             tables.meta.put(txn, META_TEXT, &seal(META_TEXT, text_meta.clone()))?;
         }
-        if !contents.orphans.is_empty() {
-            tables.meta.put(txn, META_ORPHANS, &encode_ids(META_ORPHANS, &contents.orphans))?;
-        }
+        // Also when there is none: it says that the next run has to look at everything.
+        tables.meta.put(txn, META_ORPHANS, &encode_ids(META_ORPHANS, &contents.orphans))?;
         for (key, entry) in &entries {
             tables.entries.put(txn, key, &encode_entry(key, entry))?;
         }
@@ -53,8 +52,8 @@ pub(crate) fn rebuild(dir: &Path, contents: &Contents) -> Result<(), StoreError>
 }
 
 impl Store {
-    /// Documents of files that have no record, left by a [`rebuild`].
-    pub(crate) fn orphans(&self) -> Result<Vec<FileId>, StoreError> {
+    /// Documents of files that have no record; `None` unless a [`rebuild`] has left them and no whole run has ended since.
+    pub(crate) fn orphans(&self) -> Result<Option<Vec<FileId>>, StoreError> {
         StoreReader::begin(self)?.orphans()
     }
 }

@@ -67,8 +67,10 @@ impl Store {
             tables.meta.put(txn, META_TEXT, &seal(META_TEXT, text_meta.to_vec()))?;
             tables.meta.put(txn, META_PUBLISHED, &encode_published(&next))?;
             tables.meta.delete(txn, META_INTENT)?;
-            // The text index has deleted them with this generation.
-            tables.meta.delete(txn, META_ORPHANS)?;
+            // The text index has deleted them, and everything was looked at.
+            if next.complete {
+                tables.meta.delete(txn, META_ORPHANS)?;
+            }
             reached("in-publication");
             Ok(applied)
         })?;
@@ -123,6 +125,7 @@ impl Store {
         self.write(|txn, tables| {
             let Some(value) = tables.meta.get(txn, META_PUBLISHED)? else { return Ok(()) };
             let published = Published { complete: true, ..decode_published(value)? };
+            tables.meta.delete(txn, META_ORPHANS)?;
             Ok(tables.meta.put(txn, META_PUBLISHED, &encode_published(&published))?)
         })
     }
