@@ -151,6 +151,12 @@ impl Editor<'_> {
         let relative = path_of(edit.path);
         let path = self.root.join(&relative);
         let is_file = path.is_file();
+        // What is written through a link changes a file under another path than the one that is noted.
+        let is_about_names = matches!(edit.kind, Kind::Delete | Kind::Rename);
+        let goes_through = |path: &Path| path.ancestors().skip(1).any(|dir| self.root.join(dir).is_symlink());
+        if goes_through(&relative) || goes_through(&path_of(edit.other)) || path.is_symlink() && !is_about_names {
+            return;
+        }
         match edit.kind {
             Kind::Write => self.write(&relative, &content(self.vocabulary, edit.seed)),
             Kind::Append if is_file => {
