@@ -12,11 +12,7 @@ use std::io::Write;
 
 /// Runs the subcommand.
 pub(crate) fn run(args: IndexArgs, common: &CommonArgs) -> Result<Exit, Failure> {
-    let options = Options::from_args(common).with_run(&args.run).with_rules(&args.rules);
-    let tree = root::at(args.path, options)?;
-    let ui = Ui::new(&tree.options);
-    log::start(&tree.options, &ui);
-    let engine = tree.options.engine(&tree.root)?;
+    let (engine, ui) = open(args, common)?;
     let interrupts = Interrupts::catch();
     let report = match build(&engine, &ui, &interrupts) {
         // It has waited for another run, and was told to stop.
@@ -32,6 +28,15 @@ pub(crate) fn run(args: IndexArgs, common: &CommonArgs) -> Result<Exit, Failure>
     out.flush()?;
     tell(&report);
     Ok(exit(&report))
+}
+
+/// The tree to index, and how to show what is done to it.
+pub(crate) fn open(args: IndexArgs, common: &CommonArgs) -> Result<(Engine, Ui), Failure> {
+    let options = Options::from_args(common).with_run(&args.run).with_rules(&args.rules);
+    let tree = root::at(args.path, options)?;
+    let ui = Ui::new(&tree.options);
+    log::start(&tree.options, &ui);
+    Ok((tree.options.engine(&tree.root)?, ui))
 }
 
 /// Runs over the whole tree, with progress on stderr, until it is done or a signal stops it.

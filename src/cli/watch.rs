@@ -1,12 +1,11 @@
 //! `watch`: keeps an index fresh until it is interrupted.
 
-use super::args::{CommonArgs, WatchArgs};
+use super::args::{CommonArgs, IndexArgs, WatchArgs};
 use super::exit::{Exit, Failure};
+use super::index;
 use super::interrupt::Interrupts;
 use super::json::{self, WatchJson};
-use super::options::Options;
 use super::output::{self, Ui, count, seconds, things};
-use super::{index, log, root};
 use leindex_engine::{Engine, Report, Watch, WatchEvent, WatchOptions};
 use std::io::Write;
 use std::time::Duration;
@@ -16,14 +15,11 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Runs the subcommand.
 pub(crate) fn run(args: WatchArgs, common: &CommonArgs) -> Result<Exit, Failure> {
-    let options = Options::from_args(common).with_run(&args.run).with_rules(&args.rules);
-    let tree = root::at(args.path, options)?;
-    let ui = Ui::new(&tree.options);
-    log::start(&tree.options, &ui);
-    let engine = tree.options.engine(&tree.root)?;
+    let WatchArgs { run, rules, poll, path } = args;
+    let (engine, ui) = index::open(IndexArgs { run, rules, path }, common)?;
     let interrupts = Interrupts::catch();
     let mut watch_options = WatchOptions::default();
-    if let Some(seconds) = args.poll {
+    if let Some(seconds) = poll {
         watch_options.poll = Duration::from_secs(seconds.into());
         watch_options.poll_only = true;
     }

@@ -42,20 +42,20 @@ pub(crate) fn open_for_writing(store: &Store, text_dir: &Path) -> Result<Opened,
             }
         }
     }
-    let mut published = StoreReader::begin(store)?.published()?;
-    let mut meta = StoreReader::begin(store)?.text_meta()?;
+    let reader = StoreReader::begin(store)?;
+    let (mut published, mut meta, orphans) = (reader.published()?, reader.text_meta()?, reader.orphans()?);
+    drop(reader);
     if let Some(bytes) = &meta
         && let Some(missing) = missing_segment_file(text_dir, bytes)
     {
         tracing::warn!(%missing, "the text index is incomplete; every file is read again");
         store.forget_files()?;
         reached("after-forgetting-files");
-        published = StoreReader::begin(store)?.published()?;
+        published.complete = false;
         meta = None;
     }
     let text_lost = meta.is_none() && published.generation > 0;
     let text = TextIndex::open(text_dir, meta.as_deref())?;
-    let orphans = store.orphans()?;
     Ok(Opened { text, published, text_lost, orphans })
 }
 

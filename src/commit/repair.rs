@@ -7,14 +7,14 @@
 
 use crate::error::StoreError;
 use crate::failpoint::reached;
-use crate::record::{DirId, DirRecord, FileId, FileMeta, Flags, ROOT};
+use crate::record::{DirId, DirRecord, FileId, FileMeta, FileRecord, Flags, ROOT};
 use crate::store::pages;
 use crate::store::rebuild::{Contents, rebuild};
 use crate::store::schema::{
     Entry, FORMAT, META_FORMAT, META_PUBLISHED, META_TEXT, Published, decode_entry, decode_place, decode_published,
     split_entry_key, unseal,
 };
-use crate::text::index::{TextReader, committed_generation, without_damaged_segments};
+use crate::text::index::{self, TextReader, committed_generation, without_damaged_segments};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
@@ -137,10 +137,9 @@ pub(crate) fn repair(meta_dir: &Path, text_dir: &Path) -> Result<Option<Repaired
     // The working copy of the list is as good as the published one, if it is of that generation.
     let copy = || committed.filter(|(generation, _)| published.is_none_or(|published| published == *generation));
     let list = salvaged.text_meta.take().or_else(|| copy().map(|(_, list)| list));
-    let (text_meta, segments) = match list.map(|list| without_damaged_segments(text_dir, &list)) {
-        Some((list, dropped)) => (Some(list), dropped),
-        None => (None, 0),
-    };
+    // Without its directory, nothing of the text is left.
+    let sound = list.and_then(|list| without_damaged_segments(text_dir, &list).ok());
+    let (text_meta, segments) = sound.map_or((None, 0), |(list, dropped)| (Some(list), dropped));
     let documents = documents(text_dir, text_meta.as_deref());
     let (text_meta, documents) = match documents {
         Ok(documents) => (text_meta, documents),
@@ -177,14 +176,7 @@ fn documents(text_dir: &Path, list: Option<&[u8]>) -> Result<HashMap<FileId, Dir
     let Some(list) = list else { return Ok(documents) };
     let text = TextReader::open(text_dir, list.to_vec())?;
     for segment in text.searcher.segment_readers() {
-        let ids = segment.fast_fields().u64("id")?;
-        let dirs = segment.fast_fields().u64("dir")?;
-        for doc in segment.doc_ids_alive() {
-            let value = |value: Option<u64>| value.and_then(|value| u32::try_from(value).ok());
-            if let (Some(id), Some(dir)) = (value(ids.first(doc)), value(dirs.first(doc))) {
-                documents.insert(id, dir);
-            }
-        }
+        documents.extend(index::documents(segment)?.filter_map(|(id, dir)| id.zip(dir)));
     }
     Ok(documents)
 }
@@ -203,7 +195,7 @@ fn reconcile(
     for ((parent, name), entry) in salvaged.entries {
         match entry {
             _ if !whole.contains(&parent) => {}
-            Entry::Dir(id) if whole.contains(&id) => contents.dirs.push(DirRecord { id, parent, name }),
+            Entry::Dir(id) if whole.contains(&id) => contents.records.dirs.push(DirRecord { id, parent, name }),
             Entry::Dir(_) => {}
             Entry::File(meta) if seen.insert(meta.id) => {
                 let is_indexed = meta.flags.has(Flags::INDEXED);
@@ -213,7 +205,8 @@ fn reconcile(
                 }
                 let is_lost = is_indexed && !has_document;
                 *(if is_lost { &mut repaired.lost } else { &mut repaired.kept }) += 1;
-                contents.files.push((parent, name, if is_lost { unread(&meta) } else { meta }));
+                let meta = if is_lost { unread(&meta) } else { meta };
+                contents.records.files.push(FileRecord { parent, name, meta, replaces: None });
             }
             // Two names for one version: the other one has it.
             Entry::File(_) => {}

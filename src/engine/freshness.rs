@@ -2,11 +2,11 @@
 //! watches it. It is a hint for people and programs, not part of a generation, and is not made durable.
 
 use super::layout::Layout;
+use super::lock::{PidLock, Refused};
 use crate::error::OpenError;
 use crate::record::now_ns;
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io;
 use std::time::{Duration, Instant};
 
 /// Whether somebody watches the tree, and what they know.
@@ -84,16 +84,7 @@ pub(super) fn forget(layout: &Layout) {
 
 /// Who watches: its pid, 0 when that is not known.
 pub(super) fn watcher(layout: &Layout) -> Option<u32> {
-    let mut file = File::open(layout.watch_lock_file()).ok()?;
-    match file.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => Some(pid_in(&mut file)),
-        _ => None,
-    }
-}
-
-fn pid_in(file: &mut File) -> u32 {
-    let mut pid = String::new();
-    file.read_to_string(&mut pid).ok().and_then(|_| pid.trim().parse().ok()).unwrap_or(0)
+    PidLock::holder(&layout.watch_lock_file())
 }
 
 /// In one piece, for somebody may be reading it. An old note would be worse than none.
@@ -112,9 +103,10 @@ fn write(layout: &Layout, state: WatchState, as_of_ns: Option<i64>) {
 #[derive(Debug)]
 pub(super) struct WatchLock {
     layout: Layout,
-    file: File,
     noted: Freshness,
     written: Instant,
+    // Let go of after the last note: fields are dropped when `drop` has ended.
+    _lock: PidLock,
 }
 
 impl WatchLock {
@@ -122,30 +114,26 @@ impl WatchLock {
     pub(super) fn acquire(layout: &Layout) -> Result<WatchLock, OpenError> {
         layout.create()?;
         let failed = |source: io::Error| OpenError::IndexDir { path: layout.index_dir.clone(), source };
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false);
-        let mut file = file.open(layout.watch_lock_file()).map_err(failed)?;
         let mut attempts = 0;
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if attempts < LOCK_ATTEMPTS => {
+        let mut lock = loop {
+            match PidLock::take(&layout.watch_lock_file()) {
+                Ok(lock) => break lock,
+                Err(Refused::Held(_)) if attempts < LOCK_ATTEMPTS => {
                     attempts += 1;
                     std::thread::sleep(LOCK_PAUSE);
                 }
-                Err(TryLockError::WouldBlock) => {
-                    return Err(OpenError::Watched { path: layout.index_dir.clone(), pid: pid_in(&mut file) });
+                Err(Refused::Held(pid)) => {
+                    return Err(OpenError::Watched { path: layout.index_dir.clone(), pid });
                 }
-                Err(TryLockError::Error(source)) => return Err(failed(source)),
+                Err(Refused::Io(source)) => return Err(failed(source)),
             }
-        }
+        };
         let before = read(layout);
-        let pid = format!("{}\n", std::process::id());
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(pid.as_bytes())).map_err(failed)?;
+        lock.sign().map_err(failed)?;
         let noted = Freshness { state: WatchState::Unwatched, ..before };
         // What a watcher that was killed has said must not pass for our word.
         write(layout, noted.state, noted.as_of_ns);
-        Ok(WatchLock { layout: layout.clone(), file, noted, written: Instant::now() })
+        Ok(WatchLock { layout: layout.clone(), noted, written: Instant::now(), _lock: lock })
     }
 
     /// Tells everybody. `as_of_ns` stays as it is when it is `None`.
@@ -163,8 +151,5 @@ impl WatchLock {
 impl Drop for WatchLock {
     fn drop(&mut self) {
         self.note(WatchState::Unwatched, None);
-        if let Err(error) = self.file.unlock() {
-            tracing::debug!(%error, "the lock goes with the process");
-        }
     }
 }

@@ -1,17 +1,61 @@
-//! The writer's lock: one process, one run at a time. The kernel lets go of it when the process ends, however it ends.
+//! Lock files with the pid of their holder: the writer's (one process, one run at a time) and the watcher's. The kernel lets go
+//! of a lock when the process ends, however it ends.
 
 use super::layout::Layout;
 use crate::error::OpenError;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Held for the length of a run.
+/// A lock that this process holds.
 #[derive(Debug)]
-pub(super) struct WriterLock(File);
+pub(super) struct PidLock(File);
 
-impl Drop for WriterLock {
+/// Why a lock was not taken.
+pub(super) enum Refused {
+    /// The process with this pid holds it; 0 when that is not known.
+    Held(u32),
+    Io(io::Error),
+}
+
+impl PidLock {
+    /// Takes the lock of the file at `path`, making it when it is not there.
+    pub(super) fn take(path: &Path) -> Result<PidLock, Refused> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = options.open(path).map_err(Refused::Io)?;
+        match file.try_lock() {
+            Ok(()) => Ok(PidLock(file)),
+            Err(TryLockError::WouldBlock) => Err(Refused::Held(pid_in(&mut file))),
+            Err(TryLockError::Error(error)) => Err(Refused::Io(error)),
+        }
+    }
+
+    /// Says in the file who holds it.
+    pub(super) fn sign(&mut self) -> io::Result<()> {
+        self.0.set_len(0)?;
+        self.0.rewind()?;
+        writeln!(self.0, "{}", std::process::id())
+    }
+
+    /// Who holds the lock of the file at `path`, if anybody does: the pid, 0 when it is not known.
+    pub(super) fn holder(path: &Path) -> Option<u32> {
+        let mut file = File::open(path).ok()?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Some(pid_in(&mut file)),
+            _ => None,
+        }
+    }
+}
+
+fn pid_in(file: &mut File) -> u32 {
+    let mut pid = String::new();
+    file.read_to_string(&mut pid).ok().and_then(|_| pid.trim().parse().ok()).unwrap_or(0)
+}
+
+impl Drop for PidLock {
     fn drop(&mut self) {
         // Closing is not enough: a child that is just being started has a copy of the descriptor for a moment.
         if let Err(error) = self.0.unlock() {
@@ -23,8 +67,8 @@ impl Drop for WriterLock {
 /// How often a lock that another process holds is asked for.
 const ASK: Duration = Duration::from_millis(20);
 
-/// Takes the lock when the run that holds it has ended. Gives up when it is `cancelled`.
-pub(super) fn wait(layout: &Layout, cancelled: &AtomicBool) -> Result<WriterLock, OpenError> {
+/// Takes the writer's lock when the run that holds it has ended. Gives up when it is `cancelled`.
+pub(super) fn wait(layout: &Layout, cancelled: &AtomicBool) -> Result<PidLock, OpenError> {
     tracing::info!(index = %layout.index_dir.display(), "waiting for the end of another run");
     loop {
         match acquire(layout) {
@@ -34,29 +78,17 @@ pub(super) fn wait(layout: &Layout, cancelled: &AtomicBool) -> Result<WriterLock
     }
 }
 
-/// Takes the lock, creating the index directory when it is not there.
-pub(super) fn acquire(layout: &Layout) -> Result<WriterLock, OpenError> {
+/// Takes the writer's lock, creating the index directory when it is not there.
+pub(super) fn acquire(layout: &Layout) -> Result<PidLock, OpenError> {
     layout.create()?;
-    let path = layout.lock_file();
-    let failed = |source| OpenError::IndexDir { path: layout.index_dir.clone(), source };
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut pid = String::new();
-            let pid = file.read_to_string(&mut pid).ok().and_then(|_| pid.trim().parse().ok()).unwrap_or(0);
-            return Err(OpenError::Busy { path: layout.index_dir.clone(), pid });
-        }
-        Err(TryLockError::Error(source)) => return Err(failed(source)),
-    }
-    let mut write_pid = || {
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "{}", std::process::id())
-    };
+    let path = || layout.index_dir.clone();
+    let mut lock = PidLock::take(&layout.lock_file()).map_err(|refused| match refused {
+        Refused::Held(pid) => OpenError::Busy { path: path(), pid },
+        Refused::Io(source) => OpenError::IndexDir { path: path(), source },
+    })?;
     // A disk that is too full for this line is not worth failing here: the run will say so with a better message.
-    if let Err(error) = write_pid() {
+    if let Err(error) = lock.sign() {
         tracing::debug!(%error, "the pid is not in the lock file");
     }
-    Ok(WriterLock(file))
+    Ok(lock)
 }

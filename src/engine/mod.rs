@@ -227,7 +227,6 @@ impl Engine {
         if !layout.meta_file().exists() {
             return Err(no_index());
         }
-        // Whoever only reads makes nothing.
         let store = self.store()?;
         let reader = StoreReader::begin(&store).map_err(|error| layout.store_error(error))?;
         let published = reader.published().map_err(|error| layout.store_error(error))?;

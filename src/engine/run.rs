@@ -1,7 +1,7 @@
 //! A run in the background: its progress, its end, and how to stop it.
 
 use super::layout::Layout;
-use super::lock::WriterLock;
+use super::lock::PidLock;
 use super::report::{Outcome, Report, Seconds, peak_rss_bytes};
 use super::{Engine, Shards, base_rules, freshness, lock, rules_database};
 use crate::commit::{Committed, Committer, NextIds, recovery};
@@ -317,7 +317,7 @@ fn run(engine: &Engine, shared: &Shared, request: Request) -> Result<Report, Run
 }
 
 /// The writer's lock, as soon as it is free if the configuration says so.
-fn lock(engine: &Engine, cancelled: &AtomicBool) -> Result<WriterLock, RunError> {
+fn lock(engine: &Engine, cancelled: &AtomicBool) -> Result<PidLock, RunError> {
     let layout = &engine.inner.layout;
     let acquired = match lock::acquire(layout) {
         Err(OpenError::Busy { .. }) if engine.inner.config.wait_for_writer => lock::wait(layout, cancelled),

@@ -7,7 +7,7 @@ use crate::query::{Query, SearchResult, Searcher};
 use crate::record::{FileMeta, Flags, path_bytes};
 use crate::store::schema::{Entry, Published};
 use crate::store::{Store, StoreReader, seal};
-use crate::text::index::{TextReader, is_sound, segment_files};
+use crate::text::index::{TextReader, damaged_files, segment_files};
 use crate::text::language::Language;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -65,12 +65,13 @@ impl std::fmt::Debug for Snapshot {
 fn check_text(store: &Store, text_dir: &Path, meta: &[u8]) -> Result<(), StoreError> {
     let files = segment_files(meta);
     let unsealed = seal::unsealed_text(store.dir(), text_dir, &files);
-    if let Some(damaged) = unsealed.iter().find(|file| !is_sound(text_dir, Path::new(file))) {
+    if unsealed.is_empty() {
+        return Ok(());
+    }
+    if let Some(damaged) = damaged_files(text_dir, unsealed)?.first() {
         return Err(StoreError::Unsound(format!("text/{damaged}: checksum does not match, or the file is missing")));
     }
-    if !unsealed.is_empty() {
-        seal::seal_text(store.dir(), text_dir, &files);
-    }
+    seal::seal_text(store.dir(), text_dir, &files);
     Ok(())
 }
 

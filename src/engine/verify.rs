@@ -6,9 +6,8 @@ use crate::record::{Flags, ROOT};
 use crate::store::schema::{Entry, FORMAT};
 use crate::store::seal;
 use crate::store::{Store, StoreReader};
-use crate::text::index::{TextReader, damaged_files};
+use crate::text::index::{TextReader, damaged_files, documents, segment_files};
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use tantivy::DocSet;
 
 /// Problems that are described; all of them are counted.
@@ -55,7 +54,7 @@ pub(super) fn verify(engine: &Engine) -> Result<Verification, QueryError> {
     match damaged(engine, &store) {
         Ok(files) => {
             for file in files {
-                found.problem(format!("{}: checksum does not match, or the file is missing", file.display()));
+                found.problem(format!("{file}: checksum does not match, or the file is missing"));
             }
         }
         Err(error) => found.problem(error.to_string()),
@@ -110,12 +109,12 @@ fn check_pages(engine: &Engine, found: &mut Verification) -> Result<(), QueryErr
 }
 
 /// Files of the text index that do not match their checksum, or are missing.
-fn damaged(engine: &Engine, store: &Store) -> Result<Vec<PathBuf>, StoreError> {
+fn damaged(engine: &Engine, store: &Store) -> Result<Vec<String>, StoreError> {
     let published =
         || StoreReader::begin(store)?.text_meta()?.ok_or_else(|| StoreError::Damaged("list of segments".into()));
     loop {
         let meta = published()?;
-        let damaged = damaged_files(&engine.text_dir(), meta.clone())?;
+        let damaged = damaged_files(&engine.text_dir(), segment_files(&meta))?;
         // A run that publishes meanwhile deletes files of the generation that was looked at.
         if damaged.is_empty() || published()? == meta {
             return Ok(damaged);
@@ -164,13 +163,11 @@ fn check_records(reader: &StoreReader, found: &mut Verification) -> Result<HashM
 fn check_text(text: &TextReader, indexed: &HashMap<u32, u32>, found: &mut Verification) -> Result<(), StoreError> {
     let mut missing = indexed.clone();
     for segment in text.searcher.segment_readers() {
-        let ids = segment.fast_fields().u64("id")?;
-        let dirs = segment.fast_fields().u64("dir")?;
-        for doc in segment.doc_ids_alive() {
+        for (id, in_dir) in documents(segment)? {
             found.documents += 1;
-            let id = ids.first(doc).and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
+            let id = id.unwrap_or(0);
             match missing.remove(&id) {
-                Some(dir) if dirs.first(doc) == Some(u64::from(dir)) => {}
+                Some(dir) if in_dir == Some(dir) => {}
                 Some(_) => found.problem(format!("the document of file {id} names another directory")),
                 None if indexed.contains_key(&id) => found.problem(format!("file {id} has two documents")),
                 None => found.problem(format!("file {id} has a document but no record")),

@@ -84,12 +84,16 @@ fn ring() -> Result<Selected, Unavailable> {
 /// The backend for the tree in `root`, which must have no links in it: on file systems that may never answer, plain calls
 /// are made by threads that can be left behind.
 pub(crate) fn for_tree(selected: Selected, root: &Path) -> Selected {
+    // The ring's backend asks for itself.
+    if selected.backend.name() != "threads" {
+        return selected;
+    }
     match remote_in(root) {
-        Some((kind, point)) if selected.backend.name() == "threads" => {
+        Some((kind, point)) => {
             let why = format!("{}; each call has a time-out, for {} is {kind}", selected.why, point.display());
             Selected { backend: Arc::new(BoundedBackend::new()), why, ..selected }
         }
-        _ => selected,
+        None => selected,
     }
 }
 

@@ -63,7 +63,7 @@ impl StoreReader {
         Ok(dir == ROOT || self.tables.dirs.get(&self.txn, &id_key(dir))?.is_some())
     }
 
-    /// Documents of files that have no record any more, after a repair.
+    /// Documents of files that have no record; `None` unless a repair has left them and no whole run has ended since.
     pub(crate) fn orphans(&self) -> Result<Option<Vec<u32>>, StoreError> {
         let value = self.tables.meta.get(&self.txn, META_ORPHANS)?;
         value.map(|value| decode_ids(META_ORPHANS, value)).transpose()

@@ -133,7 +133,7 @@ impl Store {
 
 /// Removals come first, since a name may have turned from a directory into a file; then everything new in key order,
 /// appended where it lies behind what is there: pages stay full and nothing is searched for.
-fn apply(txn: &mut RwTxn<'_>, tables: Tables, batches: &[Batch]) -> Result<Applied, StoreError> {
+pub(super) fn apply(txn: &mut RwTxn<'_>, tables: Tables, batches: &[Batch]) -> Result<Applied, StoreError> {
     let mut applied = Applied::default();
     for removal in batches.iter().flat_map(|batch| &batch.removals) {
         remove(txn, tables, removal, &mut applied)?;

@@ -7,13 +7,15 @@ use super::segment::{DocFile, write_segment};
 use super::vocabulary::VocabularyPlugin;
 use crate::error::StoreError;
 use crate::failpoint::reached;
+use crate::record::{DirId, FileId};
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use tantivy::directory::ManagedDirectory;
 use tantivy::index::{SegmentId, SegmentMeta};
 use tantivy::indexer::NoMergePolicy;
-use tantivy::{Directory, Index, IndexWriter, ReloadPolicy, Searcher, TantivyDocument};
+use tantivy::{Directory, Index, IndexWriter, ReloadPolicy, Searcher, SegmentReader, TantivyDocument};
 
 /// The least that tantivy grants a writer thread; ours never adds a document.
 const WRITER_BYTES: usize = 15 << 20;
@@ -196,28 +198,30 @@ pub(crate) fn missing_segment_file(path: &Path, meta: &[u8]) -> Option<String> {
 }
 
 /// The list of segments `meta` without those of which a file is damaged or missing, and how many these are.
-pub(crate) fn without_damaged_segments(path: &Path, meta: &[u8]) -> (Vec<u8>, usize) {
-    let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(meta) else { return (meta.to_vec(), 0) };
+pub(crate) fn without_damaged_segments(path: &Path, meta: &[u8]) -> Result<(Vec<u8>, usize), StoreError> {
+    let damaged = damaged_files(path, segment_files(meta))?;
+    let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(meta) else { return Ok((meta.to_vec(), 0)) };
     let Some(segments) = value.get_mut("segments").and_then(serde_json::Value::as_array_mut) else {
-        return (meta.to_vec(), 0);
+        return Ok((meta.to_vec(), 0));
     };
     let before = segments.len();
     segments.retain(|segment| {
         let files = files_of(segment);
-        !files.is_empty() && files.iter().all(|file| is_sound(path, Path::new(file)))
+        !files.is_empty() && !files.iter().any(|file| damaged.contains(file))
     });
     let dropped = before - segments.len();
-    (serde_json::to_vec(&value).unwrap_or_default(), dropped)
+    Ok((serde_json::to_vec(&value).unwrap_or_default(), dropped))
 }
 
-/// Whether a file of a segment is there and has its checksum.
-pub(crate) fn is_sound(path: &Path, file: &Path) -> bool {
-    let check = || {
-        let directory = GenerationDirectory::for_reading(path, Vec::new()).map_err(tantivy::TantivyError::from)?;
-        let managed = tantivy::directory::ManagedDirectory::wrap(Box::new(directory))?;
-        Ok(managed.validate_checksum(file).map_err(tantivy::TantivyError::from)?)
+/// Those of the `files` of segments in `path` that are missing, or whose checksum is wrong. Opens none of them as a segment.
+pub(crate) fn damaged_files(path: &Path, files: Vec<String>) -> Result<Vec<String>, StoreError> {
+    let directory = GenerationDirectory::for_reading(path, Vec::new()).map_err(tantivy::TantivyError::from)?;
+    let directory = ManagedDirectory::wrap(Box::new(directory))?;
+    let is_damaged = |file: &String| {
+        let check = || Ok(directory.validate_checksum(Path::new(file)).map_err(tantivy::TantivyError::from)?);
+        !unpanicked(check).unwrap_or(false)
     };
-    unpanicked(check).unwrap_or(false)
+    Ok(files.into_iter().filter(is_damaged).collect())
 }
 
 /// More than a quarter of its documents are deleted. Written anew then, it takes at most a third more than it needs, and
@@ -254,33 +258,18 @@ impl TextReader {
     }
 }
 
+/// File and directory of each living document of a segment; what is missing or is no id is `None`.
+pub(crate) fn documents(
+    segment: &SegmentReader,
+) -> Result<impl Iterator<Item = (Option<FileId>, Option<DirId>)> + '_, StoreError> {
+    let ids = segment.fast_fields().u64("id")?;
+    let dirs = segment.fast_fields().u64("dir")?;
+    let value = |value: Option<u64>| value.and_then(|value| u32::try_from(value).ok());
+    Ok(segment.doc_ids_alive().map(move |doc| (value(ids.first(doc)), value(dirs.first(doc)))))
+}
+
 /// Opens a generation. tantivy trusts the bytes of a segment and may panic on damaged ones; that is an error like any other.
 fn unpanicked<T>(open: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(open))
         .unwrap_or_else(|_| Err(StoreError::Damaged("a segment of the text index".into())))
-}
-
-/// Files of the generation whose `meta.json` is `published` that are missing, or whose checksum is wrong. Opens none of
-/// them as a segment.
-pub(crate) fn damaged_files(path: &Path, published: Vec<u8>) -> Result<Vec<PathBuf>, StoreError> {
-    let directory = GenerationDirectory::for_reading(path, published).map_err(tantivy::TantivyError::from)?;
-    let index = Index::open(directory)?;
-    let mut damaged = Vec::new();
-    for file in index.load_metas()?.list_segment_files() {
-        // Components that a segment does not have (deletes, temporary ones) are listed all the same.
-        let check = || match index.directory().validate_checksum(&file) {
-            Ok(sound) => Ok(sound),
-            Err(tantivy::directory::error::OpenReadError::FileDoesNotExist(_)) => Ok(is_optional(&file)),
-            Err(error) => Err(error.into()),
-        };
-        if !unpanicked(check).unwrap_or(false) {
-            damaged.push(file);
-        }
-    }
-    damaged.sort();
-    Ok(damaged)
-}
-
-fn is_optional(file: &Path) -> bool {
-    file.extension().is_some_and(|extension| extension == "temp" || extension == "del")
 }
