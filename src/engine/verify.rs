@@ -90,7 +90,7 @@ fn check_pages(engine: &Engine, found: &mut Verification) -> Result<(), QueryErr
     if std::fs::metadata(&file).map_or(true, |metadata| metadata.len() == 0) {
         return Ok(());
     }
-    let checked = seal::undisturbed_check(&file).map_err(|error| layout.store_error(error))?;
+    let checked = seal::undisturbed_check(&layout.meta_dir()).map_err(|error| layout.store_error(error))?;
     let Some(pages) = checked else {
         let why = std::io::Error::other("is being written all the time: stop the run or watcher, and verify again");
         return Err(OpenError::IndexDir { path: file, source: why }.into());

@@ -149,9 +149,10 @@ impl Store {
     ) -> Result<T, StoreError> {
         loop {
             let mut txn = self.env.write_txn()?;
+            let txnid = txn.id() as u64;
             let result = body(&mut txn, self.tables).and_then(|value| {
                 txn.commit()?;
-                seal_data(&self.dir);
+                seal_data(&self.dir, txnid);
                 Ok(value)
             });
             match result {

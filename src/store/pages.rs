@@ -47,6 +47,9 @@ pub(crate) struct PageCheck {
     pub(crate) lost: u64,
     /// The transaction that was read: the newest.
     pub(crate) txnid: u64,
+    /// The transaction after it, when its trees stand in a meta page that says that it is older. LMDB leaves this behind
+    /// when it cannot write the meta page, and so does a flipped bit. Who knows the last transaction can tell.
+    pub(crate) unpublished: Option<u64>,
     /// The format of the records, when it could be read.
     pub(crate) format: Option<u32>,
 }
@@ -57,7 +60,7 @@ impl PageCheck {
         self.problem_count == 0
     }
 
-    fn problem(&mut self, what: fmt::Arguments<'_>) {
+    pub(super) fn problem(&mut self, what: fmt::Arguments<'_>) {
         self.problem_count += 1;
         if self.problems.len() < LISTED_MAX {
             self.problems.push(what.to_string());
@@ -149,9 +152,13 @@ fn check_order(source: &mut (impl Read + Seek), first: &Meta, second: &Meta, fou
     if ids.0.abs_diff(ids.1) != 1 && ids != (0, 0) {
         found.problem(format_args!("the meta pages are of transactions {} and {}, not in a row", ids.0, ids.1));
     }
-    let older = if ids.0 < ids.1 { first } else { second };
-    if let Some(freed) = last_freed(source, older).filter(|freed| *freed > older.txnid) {
-        found.problem(format_args!("the meta page of transaction {} is of transaction {freed}", older.txnid));
+    let (older, newer) = if ids.0 < ids.1 { (first, second) } else { (second, first) };
+    match last_freed(source, older).filter(|freed| *freed > older.txnid) {
+        None => {}
+        Some(freed) if freed == newer.txnid.saturating_add(1) => found.unpublished = Some(freed),
+        Some(freed) => {
+            found.problem(format_args!("the meta page of transaction {} is of transaction {freed}", older.txnid));
+        }
     }
 }
 

@@ -24,7 +24,9 @@ pub(crate) struct Contents {
 
 /// Puts a store with these contents in the place of the one in `dir`, all at once. Nobody of this process may have it open.
 pub(crate) fn rebuild(dir: &Path, contents: &Contents) -> Result<(), StoreError> {
+    let mut txnid = 0;
     replace_file(dir, |txn, tables| {
+        txnid = txn.id() as u64;
         tables.meta.put(txn, META_FORMAT, &FORMAT.to_le_bytes())?;
         tables.meta.put(txn, META_PUBLISHED, &encode_published(&contents.published))?;
         if let Some(text_meta) = &contents.text_meta {
@@ -34,6 +36,6 @@ pub(crate) fn rebuild(dir: &Path, contents: &Contents) -> Result<(), StoreError>
         tables.meta.put(txn, META_ORPHANS, &encode_ids(META_ORPHANS, &contents.orphans))?;
         apply(txn, tables, std::slice::from_ref(&contents.records)).map(drop)
     })?;
-    seal_data(dir);
+    seal_data(dir, txnid);
     Ok(())
 }

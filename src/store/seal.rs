@@ -27,6 +27,9 @@ type Look = (u64, i64, i64);
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Seal {
     data: Option<Look>,
+    /// The last transaction of the metadata store.
+    #[serde(default)]
+    txnid: Option<u64>,
     text: BTreeMap<String, Look>,
 }
 
@@ -60,9 +63,9 @@ fn look(path: &Path) -> Option<Look> {
     Some((metadata.len(), i64::try_from(modified.as_nanos()).ok()?, changed))
 }
 
-/// The metadata store is sound as it is.
-pub(crate) fn seal_data(meta_dir: &Path) {
-    Seal { data: look(&meta_dir.join(DATA)), ..Seal::load(meta_dir) }.save(meta_dir);
+/// The metadata store is sound as it is, and this is its last transaction.
+pub(crate) fn seal_data(meta_dir: &Path, txnid: u64) {
+    Seal { data: look(&meta_dir.join(DATA)), txnid: Some(txnid), ..Seal::load(meta_dir) }.save(meta_dir);
 }
 
 /// These files of the text index, and no others, are sound as they are.
@@ -83,20 +86,19 @@ pub(crate) fn unsealed_text(meta_dir: &Path, text_dir: &Path, files: &[String]) 
 
 /// Checks the metadata store in `meta_dir` unless it looks as it was sealed. To be called before LMDB opens it.
 pub(crate) fn check_data(meta_dir: &Path) -> Result<(), StoreError> {
-    let file = meta_dir.join(DATA);
-    let looks = look(&file);
+    let looks = look(&meta_dir.join(DATA));
     // None at all, or an empty one, is no damage.
     if looks.is_none_or(|(bytes, ..)| bytes == 0) || Seal::load(meta_dir).data == looks {
         return Ok(());
     }
-    let Some(found) = undisturbed_check(&file)? else { return Ok(()) };
+    let Some(found) = undisturbed_check(meta_dir)? else { return Ok(()) };
     // What is odd to this program may be right in another format, which is found out next.
     let is_other_format = found.format.is_some_and(|format| format != super::schema::FORMAT);
     match found.problems.first() {
         Some(problem) if !is_other_format => Err(StoreError::Unsound(format!("meta/{DATA}: {problem}"))),
         _ => {
             // Written to meanwhile, it would be sealed as it was before; then the next to open it checks it once more.
-            Seal { data: looks, ..Seal::load(meta_dir) }.save(meta_dir);
+            Seal { data: looks, txnid: Some(found.txnid), ..Seal::load(meta_dir) }.save(meta_dir);
             Ok(())
         }
     }
@@ -104,13 +106,13 @@ pub(crate) fn check_data(meta_dir: &Path) -> Result<(), StoreError> {
 
 /// Checks the pages until no run publishes meanwhile, which looks like damage. `None` when the file was written all the
 /// time: then nobody can tell.
-pub(crate) fn undisturbed_check(file: &Path) -> Result<Option<PageCheck>, StoreError> {
-    let mut check = pages::check(file)?;
+pub(crate) fn undisturbed_check(meta_dir: &Path) -> Result<Option<PageCheck>, StoreError> {
+    let mut check = sealed_check(meta_dir)?;
     for _ in 0..WALKS_AGAIN {
         if check.is_sound() {
             return Ok(Some(check));
         }
-        let next = pages::check(file)?;
+        let next = sealed_check(meta_dir)?;
         // Nothing was published during the walk before.
         if next.txnid == check.txnid {
             return Ok(Some(check));
@@ -118,6 +120,17 @@ pub(crate) fn undisturbed_check(file: &Path) -> Result<Option<PageCheck>, StoreE
         check = next;
     }
     Ok(check.is_sound().then_some(check))
+}
+
+/// Checks the pages, and with what the seal says whether their last transaction is the last that was published.
+fn sealed_check(meta_dir: &Path) -> Result<PageCheck, StoreError> {
+    // Read first: it follows a transaction, and must not be ahead of the pages because one ends in between.
+    let sealed = Seal::load(meta_dir).txnid;
+    let mut found = pages::check(&meta_dir.join(DATA))?;
+    if let Some(missing) = found.unpublished.filter(|missing| sealed >= Some(*missing)) {
+        found.problem(format_args!("transaction {missing} was published, and its meta page says that it is older"));
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
