@@ -5,6 +5,7 @@
 
 mod base_rules;
 mod config;
+mod explain;
 mod files;
 mod freshness;
 mod layout;
@@ -19,6 +20,7 @@ mod verify;
 mod watch;
 
 pub use config::{Config, EngineBuilder, RulesConfig, Shards};
+pub use explain::Explanation;
 pub use files::FileList;
 pub use freshness::{Freshness, WatchState};
 pub use repair::Repair;
@@ -153,6 +155,14 @@ impl Engine {
         Snapshot::open(self)
     }
 
+    /// The published generation, without opening it: what tells whether a [`Snapshot`] that is kept open is the newest.
+    ///
+    /// # Errors
+    /// [`OpenError::NoIndex`] before the first run has published anything.
+    pub fn generation(&self) -> Result<u64, QueryError> {
+        Ok(self.published()?.1)
+    }
+
     /// The files that an index run would accept, in the order of the walk, without an index.
     ///
     /// # Errors
@@ -222,6 +232,11 @@ impl Engine {
 
     /// The metadata store of an index that exists.
     fn existing_store(&self) -> Result<Store, OpenError> {
+        Ok(self.published()?.0)
+    }
+
+    /// The metadata store of an index that exists, and its published generation.
+    fn published(&self) -> Result<(Store, u64), OpenError> {
         let layout = &self.inner.layout;
         let no_index = || OpenError::NoIndex { path: layout.index_dir.clone(), root: layout.root.clone() };
         if !layout.meta_file().exists() {
@@ -230,7 +245,7 @@ impl Engine {
         let store = self.store()?;
         let reader = StoreReader::begin(&store).map_err(|error| layout.store_error(error))?;
         let published = reader.published().map_err(|error| layout.store_error(error))?;
-        if published.generation == 0 { Err(no_index()) } else { Ok(store) }
+        if published.generation == 0 { Err(no_index()) } else { Ok((store, published.generation)) }
     }
 
     /// The metadata store, opened or created, of a format that this program knows.
