@@ -48,6 +48,11 @@ pub const NAME_BYTES_MAX: usize = 507;
 pub const DEPTH_MAX: usize = 4096;
 /// Read transactions that may be open on one index, over all processes.
 pub const READERS_MAX: u32 = 1024;
+/// Lines before a hit, and after it, that a query may ask for.
+pub const CONTEXT_LINES_MAX: usize = 100;
+/// A line that is longer is cut in hits: nobody writes such lines, and a file of 50 MB without a line end must not make a
+/// hit of 50 MB.
+pub const LINE_BYTES_MAX: usize = 64 << 10;
 
 const _: () = assert!(BATCH_FILES > 0 && CHUNK_FILES > 0);
 const _: () = assert!(FILE_BYTES_DEFAULT <= FILE_BYTES_MAX);
