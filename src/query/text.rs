@@ -3,6 +3,7 @@
 use crate::text::runs::{RUN_BYTES_MAX, RunMasks};
 use crate::text::schema::{Fields, has_frequencies};
 use std::cell::OnceCell;
+use std::ops::Range;
 use tantivy::query::{BooleanQuery, EmptyQuery, Occur, Query as TantivyQuery, RegexQuery, TermQuery};
 use tantivy::schema::IndexRecordOption;
 
@@ -197,7 +198,8 @@ pub(super) struct BestLine {
     pub(super) closeness: Closeness,
     pub(super) number: u64,
     pub(super) column: u64,
-    pub(super) text: String,
+    /// Where the line lies in the content, without its end.
+    pub(super) line: Range<usize>,
 }
 
 /// Occurrences that are compared before the best one so far is taken.
@@ -271,13 +273,11 @@ fn line_bounds(content: &[u8], at: usize) -> (usize, usize) {
 
 fn line_at(content: &[u8], at: usize, closeness: Closeness) -> BestLine {
     let (start, end) = line_bounds(content, at);
-    let line = &content[start..end];
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
     BestLine {
         closeness,
         number: memchr::memchr_iter(b'\n', &content[..start]).count() as u64 + 1,
         column: (at - start) as u64 + 1,
-        text: String::from_utf8_lossy(line).into_owned(),
+        line: start..end,
     }
 }
 
