@@ -7,7 +7,7 @@ use super::lines::{Line, LineSearcher, Lines, Wanted, matcher};
 use super::plan::{Limits, Planned, plan_literal, plan_regex};
 use super::read::{Candidate, Readers, read_each};
 use super::text::{BestLine, Closeness, best_line, plan_text, query_for, words};
-use super::{Hit, Mode, Query, SearchResult};
+use super::{Hit, Mode, Query, SearchResult, symbol};
 use crate::error::{QueryError, StoreError};
 use crate::record::{DirId, FileId, bytes_path};
 use crate::store::StoreReader;
@@ -132,12 +132,21 @@ impl Searcher {
                     .map_err(|error| QueryError::Pattern { detail: error.to_string() })?;
                 self.line_search(query, &filter, &planned, false)
             }
+            Mode::Symbol => symbol::search(self, query, &filter),
         }?;
         result.generation = self.generation;
         Ok(result)
     }
 
-    fn failed(&self, error: impl Into<StoreError>) -> QueryError {
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn failed(&self, error: impl Into<StoreError>) -> QueryError {
         error.into().into_query(&self.index_dir)
     }
 
@@ -302,7 +311,12 @@ impl Searcher {
     }
 
     /// A file as a candidate, unless its path is filtered out or it is not published any more.
-    fn candidate(&self, file: DocFile, score: f32, filter: &Filter) -> Result<Option<Candidate>, QueryError> {
+    pub(super) fn candidate(
+        &self,
+        file: DocFile,
+        score: f32,
+        filter: &Filter,
+    ) -> Result<Option<Candidate>, QueryError> {
         let found = self.named(file).map_err(|error| self.failed(error))?;
         Ok(found.filter(|found| filter.accepts_path(found.path())).map(|found| found.scored(score)))
     }
@@ -361,7 +375,7 @@ fn collect(
 }
 
 /// Knows about runs that hold odd characters, as the index does.
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits { odd_runs: true, ..Limits::default() }
 }
 
