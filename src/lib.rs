@@ -55,13 +55,14 @@ pub mod record;
 pub mod rules;
 mod shard;
 mod store;
+pub mod symbols;
 #[doc(hidden)]
 pub mod text;
 
 pub use engine::{
-    Canceller, Config, Engine, EngineBuilder, Event, Explanation, FileList, Freshness, Outcome, Progress, Repair,
-    Report, Rule, RulesConfig, Run, Seconds, Shards, Snapshot, Status, Verdicts, Verification, Watch, WatchEvent,
-    WatchOptions, WatchState, WatchStopper,
+    Canceller, Config, Engine, EngineBuilder, Event, Explanation, FileList, Freshness, Outcome, Outline, Progress,
+    Repair, Report, Rule, RulesConfig, Run, Seconds, Shards, Snapshot, Status, SymbolProgress, SymbolReport, SymbolRun,
+    Verdicts, Verification, Watch, WatchEvent, WatchOptions, WatchState, WatchStopper,
 };
 pub use error::{Error, OpenError, QueryError, RunError, Skip};
 pub use io::BackendChoice;

@@ -151,6 +151,18 @@ pub(crate) fn keeping_json(project: &Project) -> Value {
             }
             Role::Unwatched(why) => ("nobody", None, why.clone()),
         };
-        json!({"by": by, "pid": pid, "says": says, "watcher_said": kept.said, "updates": kept.updates})
+        let symbols = match (&kept.symbols, &kept.extracted) {
+            (Some(now), _) => json!({"state": "extracting", "files": now.files, "of": now.of}),
+            (None, Some(Ok(report))) => json!({
+                "state": if report.cancelled { "cancelled" } else { "extracted" },
+                "files": report.files,
+                "cut": report.cut_time + report.cut_size + report.cut_count,
+            }),
+            (None, Some(Err(why))) => json!({"state": "failed", "says": why}),
+            (None, None) => json!({"state": "not begun"}),
+        };
+        json!({
+            "by": by, "pid": pid, "says": says, "watcher_said": kept.said, "updates": kept.updates, "symbols": symbols,
+        })
     })
 }

@@ -3,7 +3,10 @@
 
 use super::jobs::{End, Job, State, end_of, lock};
 use super::snapshots::Snapshots;
-use leindex_engine::{Engine, Event, OpenError, Report, RunError, Watch, WatchEvent, WatchOptions, WatchState};
+use leindex_engine::{
+    Engine, Event, OpenError, Report, RunError, SymbolProgress, SymbolReport, SymbolRun, Watch, WatchEvent,
+    WatchOptions, WatchState,
+};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
@@ -39,6 +42,10 @@ pub(crate) struct Kept {
     pub(crate) said: Option<String>,
     /// Updates of the watcher since it began.
     pub(crate) updates: u64,
+    /// The extraction of symbols that goes on.
+    pub(crate) symbols: Option<SymbolProgress>,
+    /// What the last one has done, or why it has failed.
+    pub(crate) extracted: Option<Result<SymbolReport, String>>,
 }
 
 pub(crate) enum Command {
@@ -63,7 +70,7 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub(crate) fn start(engine: Engine, snapshots: Arc<Snapshots>, watches: bool) -> std::io::Result<Keeper> {
         let (commands, asked) = mpsc::channel();
-        let kept = Kept { role: Role::Starting, report: None, said: None, updates: 0 };
+        let kept = Kept { role: Role::Starting, report: None, said: None, updates: 0, symbols: None, extracted: None };
         let kept = Arc::new(Mutex::new(kept));
         let ending = Arc::new(AtomicBool::new(false));
         let thread = Thread {
@@ -73,6 +80,8 @@ impl Keeper {
             watches,
             is_suspended: true,
             watch: None,
+            symbols: None,
+            extracted: 0,
             kept: Arc::clone(&kept),
             ending: Arc::clone(&ending),
         };
@@ -116,6 +125,9 @@ struct Thread {
     /// Not to watch before the next run has ended well: watching would do what was cancelled, or has failed.
     is_suspended: bool,
     watch: Option<Watch>,
+    symbols: Option<SymbolRun>,
+    /// The generation that symbols were extracted of last.
+    extracted: u64,
     kept: Arc<Mutex<Kept>>,
     ending: Arc<AtomicBool>,
 }
@@ -214,8 +226,10 @@ impl Thread {
 
     /// Throws the index away; whether that was done. If not, the operation has ended.
     fn clear(&mut self, job: &Job) -> bool {
-        // Dropping waits for its end.
+        // Dropping waits for their end.
         self.watch = None;
+        self.symbols = None;
+        self.extracted = 0;
         self.is_suspended = true;
         loop {
             if job.is_cancelled() || self.ending.load(Relaxed) {
@@ -263,8 +277,9 @@ impl Thread {
     }
 
     fn look_around(&mut self) {
-        self.snapshots.drop_idle();
+        self.snapshots.drop_old();
         self.listen();
+        self.extract_symbols();
         if let Some(watch) = self.watch.take_if(|watch| watch.is_finished()) {
             self.is_suspended = true;
             let why = watch.wait().err().map_or_else(|| "the watcher has ended".to_owned(), |error| error.to_string());
@@ -274,6 +289,23 @@ impl Thread {
         if is_followed && self.engine.freshness().state == WatchState::Unwatched {
             self.keep_fresh();
         }
+    }
+
+    /// Has the symbols of new versions extracted, beside everything else. Whoever keeps an index fresh for others does that too.
+    fn extract_symbols(&mut self) {
+        let Ok(generation) = self.engine.generation() else { return };
+        if let Some(run) = self.symbols.take_if(|run| run.is_finished()) {
+            let ended = run.wait().map_err(|error| error.to_string());
+            lock(&self.kept).extracted = Some(ended);
+            // So that the next search sees them.
+            self.snapshots.clear();
+        }
+        let is_ours = !matches!(lock(&self.kept).role, Role::Followed(_) | Role::Starting);
+        if self.symbols.is_none() && is_ours && generation != self.extracted {
+            self.extracted = generation;
+            self.symbols = Some(self.engine.symbols());
+        }
+        lock(&self.kept).symbols = self.symbols.as_ref().map(SymbolRun::progress);
     }
 
     /// Takes what the watcher has to say.

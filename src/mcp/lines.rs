@@ -107,19 +107,6 @@ fn next_line(input: &mut impl BufRead, most: usize) -> io::Result<Option<(Vec<u8
     }))
 }
 
-/// Numbers and texts of the lines before and after one, up to `count` on either side, each cut to `most` bytes. A file that
-/// cannot be read any more has none.
-pub(crate) fn context(path: &Path, line: u64, count: usize, most: usize) -> (Vec<(u64, String)>, Vec<(u64, String)>) {
-    if count == 0 {
-        return (Vec::new(), Vec::new());
-    }
-    let count = count as u64;
-    let found = read(path, line.saturating_sub(count).max(1), line + count, usize::MAX).unwrap_or_default();
-    let cut = |(number, text): (u64, String)| (number, around(&text, 1, most).0.into_owned());
-    let others = found.lines.into_iter().filter(|(number, _)| *number != line).map(cut);
-    others.partition(|(number, _)| *number < line)
-}
-
 /// A line with its match in sight, cut to `most` bytes, and whether it was cut. `column` is that of the match, from 1.
 pub(crate) fn around(text: &str, column: u64, most: usize) -> (Cow<'_, str>, bool) {
     if text.len() <= most {

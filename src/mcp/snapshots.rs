@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 
 /// A snapshot that nobody has used for so long is dropped.
 const IDLE: Duration = Duration::from_secs(5);
+/// Symbols that are extracted meanwhile belong to the same generation, and an open snapshot does not see them.
+const AGE_MAX: Duration = Duration::from_secs(10);
 
 struct Kept {
     snapshot: Snapshot,
+    opened: Instant,
     used: Instant,
 }
 
@@ -44,15 +47,17 @@ impl Snapshots {
         }
         *kept = None;
         let snapshot = self.engine.snapshot()?;
-        *kept = Some(Kept { snapshot: snapshot.clone(), used: Instant::now() });
+        let now = Instant::now();
+        *kept = Some(Kept { snapshot: snapshot.clone(), opened: now, used: now });
         Ok((snapshot, freshness))
     }
 
-    pub(crate) fn drop_idle(&self) {
-        let mut kept = lock(&self.kept);
-        if kept.as_ref().is_some_and(|kept| kept.used.elapsed() >= IDLE) {
-            *kept = None;
-        }
+    /// Lets go of a snapshot that nobody uses, or that is old. To be called now and then.
+    pub(crate) fn drop_old(&self) {
+        let is_old = |kept: &mut Kept| kept.used.elapsed() >= IDLE || kept.opened.elapsed() >= AGE_MAX;
+        // Outside of the lock: closing files takes a moment.
+        let old = lock(&self.kept).take_if(is_old);
+        drop(old);
     }
 
     pub(crate) fn clear(&self) {

@@ -4,22 +4,30 @@
 //! * `candidates`: a plan to the files of each segment that satisfy it.
 //! * `text`: words to scored files, exact identifiers first.
 //! * `read`: candidates to the bytes of their files.
+//! * `symbol`: the name of a definition to where it stands.
 //! * `lines`: a file to its matching lines, as ripgrep reports them.
+//! * `context`: a hit to the lines that are shown of it.
 //! * `searcher`: puts them together over the stores of one generation.
 //!
 //! Whatever the index says, a hit is only reported after the bytes of the file have been looked at: the index decides
 //! which files are read, never what is in them.
 
 mod candidates;
+mod context;
 mod filter;
 mod lines;
 pub mod plan;
 mod read;
 mod searcher;
+mod symbol;
 mod text;
 
+pub(crate) use read::{Candidate, Readers, read_each};
 pub(crate) use searcher::Searcher;
 
+use crate::limits::CONTEXT_LINES_MAX;
+use crate::symbols::Symbol;
+use context::{Context, Shown};
 use std::path::PathBuf;
 
 /// How a query is understood.
@@ -33,6 +41,9 @@ pub enum Mode {
     Substring,
     /// A regular expression, in ripgrep's syntax.
     Regex,
+    /// The name of a definition: exact, or else its beginning or its humps. `name*` for beginnings only, `Type::name` for
+    /// what belongs to a type. See [`crate::Engine::symbols`].
+    Symbol,
 }
 
 /// What to search for. Built with [`Query::text`], [`Query::substring`] or [`Query::regex`].
@@ -45,13 +56,24 @@ pub struct Query {
     pub(crate) limit: usize,
     pub(crate) languages: Vec<String>,
     pub(crate) globs: Vec<String>,
+    pub(crate) context: Context,
+    pub(crate) per_file: usize,
 }
 
 impl Query {
     /// A query of any mode, with at most 20 hits.
     pub fn new(mode: Mode, pattern: impl Into<String>) -> Query {
         let pattern = pattern.into();
-        Query { mode, pattern, case_insensitive: false, limit: 20, languages: Vec::new(), globs: Vec::new() }
+        Query {
+            mode,
+            pattern,
+            case_insensitive: false,
+            limit: 20,
+            languages: Vec::new(),
+            globs: Vec::new(),
+            context: Context::default(),
+            per_file: 0,
+        }
     }
 
     /// Words: a file must hold all of them. `schedule_timeout`, `scheduleTimeout` and `schedule timeout` find each
@@ -82,6 +104,19 @@ impl Query {
         self
     }
 
+    /// The most hits of one file; 0 for all. Default 0. [`SearchResult::capped_files`] tells whether there were more.
+    pub fn per_file(mut self, hits: usize) -> Query {
+        self.per_file = hits;
+        self
+    }
+
+    /// How many lines before and after each hit are wanted; more than [`CONTEXT_LINES_MAX`] are taken as so many. Default
+    /// none.
+    pub fn context(mut self, before: usize, after: usize) -> Query {
+        self.context = Context { before: before.min(CONTEXT_LINES_MAX), after: after.min(CONTEXT_LINES_MAX) };
+        self
+    }
+
     /// Only files of this language (a name or alias, such as `rust` or `c++`); of any of them when called repeatedly.
     pub fn language(mut self, name: impl Into<String>) -> Query {
         self.languages.push(name.into());
@@ -97,6 +132,10 @@ impl Query {
 
     pub(crate) fn limit_or_all(&self) -> usize {
         if self.limit == 0 { usize::MAX } else { self.limit }
+    }
+
+    pub(crate) fn per_file_or_all(&self) -> usize {
+        if self.per_file == 0 { usize::MAX } else { self.per_file }
     }
 }
 
@@ -114,6 +153,24 @@ pub struct Hit {
     pub score: f32,
     /// The line without its end; bytes that are not UTF-8 are replaced.
     pub text: String,
+    /// Whether `text` is a part of the line only, around the match: the line has more than [`LINE_BYTES_MAX`] bytes.
+    ///
+    /// [`LINE_BYTES_MAX`]: crate::limits::LINE_BYTES_MAX
+    pub cut: bool,
+    /// Lines before it, the nearest one last, as many as [`Query::context`] asked for and the file has. One that is longer
+    /// than [`LINE_BYTES_MAX`](crate::limits::LINE_BYTES_MAX) is cut and ends in `…`.
+    pub before: Vec<String>,
+    /// Lines after it, the nearest one first.
+    pub after: Vec<String>,
+    /// What is defined here, in [`Mode::Symbol`].
+    pub symbol: Option<Symbol>,
+}
+
+impl Hit {
+    fn new(path: PathBuf, at: (u64, u64), score: f32, shown: Shown) -> Hit {
+        let Shown { text, cut, before, after } = shown;
+        Hit { path, line: at.0, column: at.1, score, text, cut, before, after, symbol: None }
+    }
 }
 
 /// The answer to a query.
@@ -130,8 +187,12 @@ pub struct SearchResult {
     pub files_read: usize,
     /// Candidates that could not be read any more: gone or changed since the generation was made.
     pub unreadable: usize,
+    /// Files that may define what was asked for and whose symbols are not known yet, in [`Mode::Symbol`].
+    pub symbols_pending: usize,
     /// Whether the limit cut the answer.
     pub truncated: bool,
+    /// Files among those with a hit that have more hits than [`Query::per_file`] let through.
+    pub capped_files: usize,
     /// The generation that answered.
     pub generation: u64,
     /// How the index was used: the plan.

@@ -1,12 +1,13 @@
 //! A search over the stores of one generation.
 
 use super::candidates::Segment;
+use super::context::{Context, Shown};
 use super::filter::Filter;
-use super::lines::{Line, LineSearcher, matcher};
+use super::lines::{Line, LineSearcher, Lines, Wanted, matcher};
 use super::plan::{Limits, Planned, plan_literal, plan_regex};
 use super::read::{Candidate, Readers, read_each};
 use super::text::{BestLine, Closeness, best_line, plan_text, query_for, words};
-use super::{Hit, Mode, Query, SearchResult};
+use super::{Hit, Mode, Query, SearchResult, symbol};
 use crate::error::{QueryError, StoreError};
 use crate::record::{DirId, FileId, bytes_path};
 use crate::store::StoreReader;
@@ -15,7 +16,6 @@ use crate::text::encoding::{Decoded, decode};
 use crate::text::index::TextReader;
 use crate::text::schema::language_tag;
 use crate::text::segment::DocFile;
-use grep_regex::RegexMatcher;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -132,12 +132,21 @@ impl Searcher {
                     .map_err(|error| QueryError::Pattern { detail: error.to_string() })?;
                 self.line_search(query, &filter, &planned, false)
             }
+            Mode::Symbol => symbol::search(self, query, &filter),
         }?;
         result.generation = self.generation;
         Ok(result)
     }
 
-    fn failed(&self, error: impl Into<StoreError>) -> QueryError {
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn failed(&self, error: impl Into<StoreError>) -> QueryError {
         error.into().into_query(&self.index_dir)
     }
 
@@ -163,6 +172,8 @@ impl Searcher {
         // One hit more than asked for is looked for, to know whether the limit cut anything.
         let wanted = limit.saturating_add(1);
         let readers = Readers::new(&self.root);
+        // For each file that has more hits than it may show: how many hits there were after its last one.
+        let mut capped = Vec::new();
         while !rest.is_empty() && result.hits.len() < wanted {
             let (now, later) = rest.split_at(round.min(rest.len()));
             rest = later;
@@ -171,57 +182,22 @@ impl Searcher {
             for &file in now {
                 candidates.extend(self.candidate(file, 1.0, filter)?);
             }
-            let found = Self::verify(&readers, &candidates, &matcher, wanted - result.hits.len());
-            self.collect(candidates, found, wanted, &mut result);
+            let room = wanted - result.hits.len();
+            let per_file = query.per_file_or_all();
+            let of_file = Wanted { lines: room.min(per_file), probe: per_file <= room };
+            let found = read_each(
+                &readers,
+                &candidates,
+                || LineSearcher::new(&matcher, query.context),
+                |searcher, content| searcher.lines(content?, of_file),
+            );
+            collect(candidates, found, wanted, &mut result, &mut capped);
         }
         result.truncated = result.hits.len() > limit;
         result.hits.truncate(limit);
         result.files = count_files(&result.hits);
+        result.capped_files = capped.iter().filter(|&&end| end <= limit).count();
         Ok(result)
-    }
-
-    fn collect(
-        &self,
-        candidates: Vec<Candidate>,
-        found: Vec<io::Result<Vec<Line>>>,
-        wanted: usize,
-        result: &mut SearchResult,
-    ) {
-        for (candidate, lines) in candidates.into_iter().zip(found) {
-            result.files_read += 1;
-            let lines = match lines {
-                Ok(lines) => lines,
-                Err(error) => {
-                    tracing::debug!(path = %candidate.path().escape_ascii(), %error, "not searched");
-                    result.unreadable += 1;
-                    continue;
-                }
-            };
-            let room = wanted.saturating_sub(result.hits.len());
-            let path = bytes_path(candidate.path());
-            result.hits.extend(lines.into_iter().take(room).map(|line| Hit {
-                path: path.clone(),
-                line: line.number,
-                column: line.column,
-                score: candidate.score,
-                text: line.text,
-            }));
-        }
-    }
-
-    /// The matching lines of each candidate.
-    fn verify(
-        readers: &Readers<'_>,
-        candidates: &[Candidate],
-        matcher: &RegexMatcher,
-        limit: usize,
-    ) -> Vec<io::Result<Vec<Line>>> {
-        read_each(
-            readers,
-            candidates,
-            || LineSearcher::new(matcher),
-            |searcher, content| searcher.lines(content?, limit),
-        )
     }
 
     fn text_search(&self, query: &Query, filter: &Filter) -> Result<SearchResult, QueryError> {
@@ -242,7 +218,7 @@ impl Searcher {
                 let scored = self.top_files(&query_for(&words, self.text.fields, any), filter, depth)?;
                 let all = scored.len() < depth;
                 let candidates = self.accepted(&scored, filter)?;
-                result = self.best_lines(candidates, &words);
+                result = self.best_lines(candidates, &words, query.context);
                 result.candidates = scored.len();
                 result.plan = plan_text(&words, any);
                 if all || has_enough(&result.hits, wanted, exact, depth) {
@@ -296,36 +272,36 @@ impl Searcher {
         Ok(candidates)
     }
 
-    fn best_lines(&self, candidates: Vec<Candidate>, words: &[super::text::Word]) -> SearchResult {
+    fn best_lines(&self, candidates: Vec<Candidate>, words: &[super::text::Word], context: Context) -> SearchResult {
         // UTF-16 is searched as the text it is; everything else as its bytes.
-        let best = |scratch: &mut String, content: io::Result<&[u8]>| -> io::Result<BestLine> {
+        let best_of = |content: &[u8]| {
+            let best = best_line(words, content);
+            let shown = Shown::around(content, best.line.clone(), best.column as usize - 1, context);
+            (best, shown)
+        };
+        let best = |scratch: &mut String, content: io::Result<&[u8]>| -> io::Result<(BestLine, Shown)> {
             let content = content?;
             if !matches!(content, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
-                return Ok(best_line(words, content));
+                return Ok(best_of(content));
             }
             Ok(match decode(content, scratch) {
-                Decoded::Text { text, .. } => best_line(words, text.as_bytes()),
-                Decoded::Binary => best_line(words, content),
+                Decoded::Text { text, .. } => best_of(text.as_bytes()),
+                Decoded::Binary => best_of(content),
             })
         };
         let found = read_each(&Readers::new(&self.root), &candidates, String::new, best);
         let mut result = SearchResult { files_read: candidates.len(), ..SearchResult::default() };
         for (candidate, best) in candidates.into_iter().zip(found) {
             match best {
-                Ok(best) if best.closeness == Closeness::Missing => {}
-                Ok(best) => {
+                Ok((best, _)) if best.closeness == Closeness::Missing => {}
+                Ok((best, shown)) => {
                     let bonus = match best.closeness {
                         Closeness::Exact => 2.0 * CLOSENESS_BONUS,
                         Closeness::OtherSpelling => CLOSENESS_BONUS,
                         _ => 0.0,
                     };
-                    result.hits.push(Hit {
-                        path: bytes_path(candidate.path()),
-                        line: best.number,
-                        column: best.column,
-                        score: candidate.score + bonus,
-                        text: best.text,
-                    });
+                    let (path, score) = (bytes_path(candidate.path()), candidate.score + bonus);
+                    result.hits.push(Hit::new(path, (best.number, best.column), score, shown));
                 }
                 Err(_) => result.unreadable += 1,
             }
@@ -335,7 +311,12 @@ impl Searcher {
     }
 
     /// A file as a candidate, unless its path is filtered out or it is not published any more.
-    fn candidate(&self, file: DocFile, score: f32, filter: &Filter) -> Result<Option<Candidate>, QueryError> {
+    pub(super) fn candidate(
+        &self,
+        file: DocFile,
+        score: f32,
+        filter: &Filter,
+    ) -> Result<Option<Candidate>, QueryError> {
         let found = self.named(file).map_err(|error| self.failed(error))?;
         Ok(found.filter(|found| filter.accepts_path(found.path())).map(|found| found.scored(score)))
     }
@@ -365,8 +346,36 @@ impl Searcher {
     }
 }
 
+fn collect(
+    candidates: Vec<Candidate>,
+    found: Vec<io::Result<Lines>>,
+    wanted: usize,
+    result: &mut SearchResult,
+    capped: &mut Vec<usize>,
+) {
+    for (candidate, found) in candidates.into_iter().zip(found) {
+        result.files_read += 1;
+        let Lines { lines, more } = match found {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(path = %candidate.path().escape_ascii(), %error, "not searched");
+                result.unreadable += 1;
+                continue;
+            }
+        };
+        let room = wanted.saturating_sub(result.hits.len());
+        let path = bytes_path(candidate.path());
+        let all_fit = lines.len() <= room;
+        let hit = |line: Line| Hit::new(path.clone(), (line.number, line.column), candidate.score, line.shown);
+        result.hits.extend(lines.into_iter().take(room).map(hit));
+        if more && all_fit {
+            capped.push(result.hits.len());
+        }
+    }
+}
+
 /// Knows about runs that hold odd characters, as the index does.
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits { odd_runs: true, ..Limits::default() }
 }
 

@@ -3,6 +3,7 @@
 use crate::text::runs::{RUN_BYTES_MAX, RunMasks};
 use crate::text::schema::{Fields, has_frequencies};
 use std::cell::OnceCell;
+use std::ops::Range;
 use tantivy::query::{BooleanQuery, EmptyQuery, Occur, Query as TantivyQuery, RegexQuery, TermQuery};
 use tantivy::schema::IndexRecordOption;
 
@@ -197,7 +198,8 @@ pub(super) struct BestLine {
     pub(super) closeness: Closeness,
     pub(super) number: u64,
     pub(super) column: u64,
-    pub(super) text: String,
+    /// Where the line lies in the content, without its end.
+    pub(super) line: Range<usize>,
 }
 
 /// Occurrences that are compared before the best one so far is taken.
@@ -235,7 +237,7 @@ fn closeness<'c>(word: &Word, content: &[u8], lowered: &dyn Fn() -> &'c [u8]) ->
 }
 
 /// Where `needle` stands with no identifier character on either side.
-fn find_identifier(content: &[u8], needle: &[u8]) -> Option<usize> {
+pub(super) fn find_identifier(content: &[u8], needle: &[u8]) -> Option<usize> {
     let is_word = |byte: Option<&u8>| byte.is_some_and(|&b| b.is_ascii_alphanumeric() || b == b'_' || b >= 0x80);
     memchr::memmem::find_iter(content, needle).find(|&at| {
         let before = at.checked_sub(1).and_then(|before| content.get(before));
@@ -271,13 +273,11 @@ fn line_bounds(content: &[u8], at: usize) -> (usize, usize) {
 
 fn line_at(content: &[u8], at: usize, closeness: Closeness) -> BestLine {
     let (start, end) = line_bounds(content, at);
-    let line = &content[start..end];
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
     BestLine {
         closeness,
         number: memchr::memchr_iter(b'\n', &content[..start]).count() as u64 + 1,
         column: (at - start) as u64 + 1,
-        text: String::from_utf8_lossy(line).into_owned(),
+        line: start..end,
     }
 }
 

@@ -2,12 +2,13 @@
 //! async thread.
 //!
 //! `manage_project`, `search_content`, `get_diagnostics`, `manage_operations` and `read_file` have the names and arguments that
-//! LeIndex's clients call; their text is their JSON. `search`, `explain` and `status` are for agents, to whom a token counts.
+//! LeIndex's clients call; their text is their JSON. `search`, `outline`, `explain` and `status` are for agents, to whom a token counts.
 
 mod diagnostics;
 mod explain;
 mod manage_project;
 mod operations;
+mod outline;
 mod read_file;
 mod search;
 mod search_content;
@@ -73,10 +74,11 @@ pub(crate) struct Entry {
 }
 
 /// All of them, in the order in which clients see them.
-pub(crate) static TOOLS: [Entry; 8] = [
+pub(crate) static TOOLS: [Entry; 9] = [
     search::TOOL,
     search_content::TOOL,
     read_file::TOOL,
+    outline::TOOL,
     explain::TOOL,
     status::TOOL,
     manage_project::TOOL,

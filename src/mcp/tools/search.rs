@@ -1,20 +1,16 @@
 //! `search`: what an agent asks most. Hits grouped by file, within a budget of tokens, with what was cut and how to get it.
 
+use super::outline::symbol_json;
 use super::{Call, Effect, Entry, about_schema, schema, shown};
 use crate::mcp::answer::{Answer, Outcome, Refusal};
 use crate::mcp::lines;
 use leindex_engine::{Hit, Mode, Query, SearchResult};
 use serde_json::{Value, json};
-use std::path::Path;
 
 /// Bytes that are counted as a token.
 const TOKEN_BYTES: usize = 4;
 /// A line is cut to this, around its match. Bytes.
 const LINE_BYTES: usize = 240;
-/// The most hits that are looked for when a file may show only some of its own.
-const FETCHED_MAX: usize = 2000;
-/// So many times the limit are looked for, so that files with many hits leave room for others.
-const FETCHED_PER_SHOWN: usize = 4;
 /// Bytes that the summary takes, kept free in the budget.
 const SUMMARY_BYTES: usize = 400;
 
@@ -22,8 +18,9 @@ pub(super) const TOOL: Entry = Entry {
     name: "search",
     title: "Search the code",
     description: "Searches the indexed tree and answers in a compact form, grouped by file, within a token budget. Modes: text \
-                  (words in any spelling, best files first), substring (exactly these characters), regex (ripgrep's syntax). Says \
-                  what was cut and how to get the rest. Verified on the files as they are on disk.",
+                  (words in any spelling, best files first), substring (exactly these characters), regex (ripgrep's syntax), symbol \
+                  (where a function, type or macro is defined, by its name, the beginning or the humps of it). Says what was cut and how \
+                  to get the rest. Hits are verified on the files as they are on disk.",
     effect: Effect::Reads,
     input,
     output,
@@ -35,7 +32,7 @@ fn input() -> Value {
         "query": {"type": "string", "description": "What to look for"},
         "mode": {
             "type": "string", "enum": ["text", "substring", "regex", "symbol", "semantic"], "default": "text",
-            "description": "How the query is understood. This version has no symbol and no semantic mode",
+            "description": "How the query is understood. This version has no semantic mode",
         },
         "case_insensitive": {"type": "boolean", "default": false, "description": "Upper and lower case are the same; in mode text they always are"},
         "context": {"type": "integer", "minimum": 0, "maximum": 20, "default": 0, "description": "Lines to show before and after each hit"},
@@ -58,7 +55,7 @@ fn output() -> Value {
             "properties": {
                 "path": {"type": "string"},
                 "hits": {"type": "array", "items": {"type": "object"}},
-                "more_in_this_file": {"type": "integer", "description": "Hits of this file that were found and are not shown"},
+                "not_shown": {"type": "integer", "description": "Hits of this file that were found and are not shown"},
             },
         }},
         "hits_shown": {"type": "integer"},
@@ -66,6 +63,7 @@ fn output() -> Value {
         "hits_found_is_lower_bound": {"type": "boolean"},
         "truncated": {"type": "boolean"},
         "how_to_get_the_rest": {"type": ["string", "null"]},
+        "symbols_pending": {"type": "integer", "description": "mode symbol: files whose definitions are not known yet"},
         "unreadable": {"type": "integer", "description": "Files that the index named and that are gone or cannot be read"},
     });
     about_schema(properties, &["files", "hits_shown", "hits_found", "truncated", "generation", "freshness"])
@@ -84,11 +82,7 @@ fn run(call: &Call) -> Result<Outcome, Refusal> {
     let mode = match args.choice("mode", &["text", "substring", "regex", "symbol", "semantic", "hybrid"])? {
         "substring" => Mode::Substring,
         "regex" => Mode::Regex,
-        "symbol" => {
-            let what =
-                "mode symbol: this version keeps no symbols: use mode regex, such as `(fn|struct|class|def) NAME`";
-            return Err(what.to_owned().into());
-        }
+        "symbol" => Mode::Symbol,
         "semantic" | "hybrid" => {
             let what = "mode semantic: this version has no embeddings: use mode text, which ranks files by their words";
             return Err(what.to_owned().into());
@@ -101,13 +95,11 @@ fn run(call: &Call) -> Result<Outcome, Refusal> {
         per_file: args.number("per_file", 8, 0..=1000)?,
         budget: args.number("token_budget", 2500, 100..=50_000)? * TOKEN_BYTES,
     };
-    let fetched = match mode {
-        // One hit a file.
-        Mode::Text => wanted.limit,
-        _ if wanted.per_file == 0 => wanted.limit,
-        _ => (wanted.limit * FETCHED_PER_SHOWN).clamp(wanted.limit, FETCHED_MAX),
-    };
-    let mut query = Query::new(mode, text).limit(fetched).case_insensitive(args.flag("case_insensitive", false)?);
+    let mut query = Query::new(mode, text)
+        .limit(wanted.limit)
+        .per_file(wanted.per_file)
+        .context(wanted.context, wanted.context)
+        .case_insensitive(args.flag("case_insensitive", false)?);
     for language in args.texts("languages")? {
         query = query.language(language);
     }
@@ -116,7 +108,7 @@ fn run(call: &Call) -> Result<Outcome, Refusal> {
     }
     let open = call.open()?;
     let result = open.snapshot.search(&query).map_err(|error| call.server.refuse(&error))?;
-    let written = write(open.project.engine.root(), &result, &wanted);
+    let written = write(&result, &wanted);
     let mut value = written.value(&result, &wanted);
     open.about.put_into(&mut value);
     let text = format!("{}{}\n", written.text(&value), open.about.line());
@@ -129,15 +121,11 @@ struct Written {
     text: String,
     files: Vec<Value>,
     shown: usize,
-    /// Left out because their files have shown enough.
-    of_full_files: usize,
-    /// Left out because the limit was reached.
-    over_limit: usize,
     /// Left out because the budget was used up.
     over_budget: usize,
 }
 
-fn write(root: &Path, result: &SearchResult, wanted: &Wanted) -> Written {
+fn write(result: &SearchResult, wanted: &Wanted) -> Written {
     let mut written = Written::default();
     let budget = wanted.budget.saturating_sub(SUMMARY_BYTES);
     for hits in result.hits.chunk_by(|a, b| a.path == b.path) {
@@ -151,16 +139,7 @@ fn write(root: &Path, result: &SearchResult, wanted: &Wanted) -> Written {
         let mut shown_hits = Vec::new();
         for (index, hit) in hits.iter().enumerate() {
             let left = hits.len() - index;
-            if wanted.per_file > 0 && index >= wanted.per_file {
-                written.of_full_files += left;
-                text += &format!("  … {left} more here\n");
-                break;
-            }
-            if written.shown == wanted.limit {
-                written.over_limit += left;
-                break;
-            }
-            let (lines, value) = one(root, hit, wanted.context);
+            let (lines, value) = one(hit, wanted.context);
             // The first hit is shown whatever it takes.
             if written.shown > 0 && written.text.len() + text.len() + lines.len() > budget {
                 written.over_budget += left;
@@ -173,39 +152,47 @@ fn write(root: &Path, result: &SearchResult, wanted: &Wanted) -> Written {
         if !shown_hits.is_empty() {
             let more = hits.len() - shown_hits.len();
             written.text += &text;
-            written.files.push(json!({"path": path, "hits": shown_hits, "more_in_this_file": more}));
+            written.files.push(json!({"path": path, "hits": shown_hits, "not_shown": more}));
         }
     }
     written
 }
 
 /// A hit as lines of text and as JSON, with its context.
-fn one(root: &Path, hit: &Hit, context: usize) -> (String, Value) {
+fn one(hit: &Hit, context: usize) -> (String, Value) {
     let (line, was_cut) = lines::around(&hit.text, hit.column, LINE_BYTES);
     let mut value = json!({"line": hit.line, "column": hit.column, "text": line});
-    if was_cut {
+    if was_cut || hit.cut {
         value["text_is_cut"] = true.into();
     }
-    let (before, after) = lines::context(&root.join(&hit.path), hit.line, context, LINE_BYTES);
+    let short = |lines: &[String]| lines.iter().map(|line| lines::around(line, 1, LINE_BYTES).0.into_owned()).collect();
+    let (before, after): (Vec<String>, Vec<String>) = (short(&hit.before), short(&hit.after));
     let mut text = String::new();
-    for (number, line) in &before {
+    let first = hit.line.saturating_sub(before.len() as u64);
+    for (line, number) in before.iter().zip(first..) {
         text += &format!("  {number}- {line}\n");
     }
-    text += &format!("  {}: {line}\n", hit.line);
-    for (number, line) in &after {
+    match &hit.symbol {
+        Some(symbol) => {
+            let what = symbol.container.as_ref().map_or(String::new(), |container| format!(" of {container}"));
+            text += &format!("  {}-{} {}{what}: {line}\n", hit.line, symbol.end_line, symbol.kind);
+            value["symbol"] = symbol_json(symbol);
+        }
+        None => text += &format!("  {}: {line}\n", hit.line),
+    }
+    for (line, number) in after.iter().zip(hit.line + 1..) {
         text += &format!("  {number}- {line}\n");
     }
     if context > 0 {
-        let only_text = |lines: Vec<(u64, String)>| lines.into_iter().map(|(_, line)| line).collect::<Vec<_>>();
-        value["before"] = only_text(before).into();
-        value["after"] = only_text(after).into();
+        value["before"] = before.into();
+        value["after"] = after.into();
     }
     (text, value)
 }
 
 impl Written {
     fn is_cut(&self, result: &SearchResult) -> bool {
-        result.truncated || self.shown < result.hits.len()
+        result.truncated || result.capped_files > 0 || self.shown < result.hits.len()
     }
 
     /// What to change to see the rest.
@@ -214,11 +201,12 @@ impl Written {
         if self.over_budget > 0 {
             ways.push(format!("raise token_budget (now {})", wanted.budget / TOKEN_BYTES));
         }
-        if self.over_limit > 0 || result.truncated {
+        if result.truncated {
             ways.push(format!("raise limit (now {})", wanted.limit));
         }
-        if self.of_full_files > 0 {
-            ways.push(format!("raise per_file (now {})", wanted.per_file));
+        if result.capped_files > 0 {
+            let files = result.capped_files;
+            ways.push(format!("raise per_file (now {}; {files} files have more hits)", wanted.per_file));
         }
         self.is_cut(result).then(|| format!("narrow the search with globs or languages, or {}", ways.join(" and ")))
     }
@@ -228,10 +216,11 @@ impl Written {
             "files": self.files,
             "hits_shown": self.shown,
             "hits_found": result.hits.len(),
-            "hits_found_is_lower_bound": result.truncated,
+            "hits_found_is_lower_bound": result.truncated || result.capped_files > 0,
             "truncated": self.is_cut(result),
             "how_to_get_the_rest": self.rest(result, wanted),
             "unreadable": result.unreadable,
+            "symbols_pending": result.symbols_pending,
         })
     }
 
@@ -247,6 +236,10 @@ impl Written {
         }
         if value["unreadable"] != 0 {
             text += &format!("{} files that the index names could not be read\n", value["unreadable"]);
+        }
+        if value["symbols_pending"] != 0 {
+            text +=
+                &format!("the definitions of {} files are not known yet: call again later\n", value["symbols_pending"]);
         }
         text
     }

@@ -7,7 +7,6 @@ use crate::mcp::lines;
 use globset::{GlobBuilder, GlobMatcher};
 use leindex_engine::{Hit, Query};
 use serde_json::{Value, json};
-use std::path::Path;
 
 /// Pages end here: a page further on would make the engine verify everything before it.
 const RESULTS_MAX: usize = 20_000;
@@ -164,35 +163,35 @@ fn lines_query(pattern: &str, args: &Args) -> Result<(Query, &'static str), Refu
 /// One page of what the engine finds.
 fn search(call: &Call, open: &Open, query: Query, interpreted_as: &'static str, page: &Page) -> Result<Found, Refusal> {
     let context = call.args.number("context_lines", 0, 0..=50)?;
-    let mut query = query.limit(page.end() + 1);
+    let mut query = query.limit(page.end() + 1).context(context, context);
     for glob in call.args.texts("file_pattern")? {
         query = query.path_glob(glob);
     }
     let result = open.snapshot.search(&query).map_err(|error| call.server.refuse(&error))?;
-    let root = open.project.engine.root();
     let on_page = result.hits.iter().skip(page.start()).take(page.size);
     Ok(Found {
-        results: on_page.map(|hit| as_json(root, hit, context)).collect(),
+        results: on_page.map(as_json).collect(),
         total: result.hits.len(),
         is_lower_bound: result.truncated,
         interpreted_as,
     })
 }
 
-fn as_json(root: &Path, hit: &Hit, context: usize) -> Value {
+fn as_json(hit: &Hit) -> Value {
     let (content, was_cut) = lines::around(&hit.text, hit.column, LINE_BYTES);
-    let (before, after) = lines::context(&root.join(&hit.path), hit.line, context, LINE_BYTES);
-    let only_text = |lines: Vec<(u64, String)>| lines.into_iter().map(|(_, line)| line).collect::<Vec<_>>();
+    let cut = |lines: &[String]| {
+        lines.iter().map(|line| lines::around(line, 1, LINE_BYTES).0.into_owned()).collect::<Vec<_>>()
+    };
     let mut value = json!({
         "file_path": shown(&hit.path),
         "line_number": hit.line,
         "column": hit.column,
         "content": content,
-        "context_before": only_text(before),
-        "context_after": only_text(after),
+        "context_before": cut(&hit.before),
+        "context_after": cut(&hit.after),
         "score": hit.score,
     });
-    if was_cut {
+    if was_cut || hit.cut {
         value["content_is_cut"] = true.into();
     }
     value
