@@ -23,6 +23,7 @@
 //! | `watch.rs` | section 9: how soon a watcher has a new file in the index, and its memory |
 //! | `churn.rs` | section 10: disk use after many updates |
 //! | `cancel.rs` | section 11: how soon a cancelled run ends |
+//! | `mcp.rs` | section 12: the server for agents |
 //! | `tree.rs` | the generated tree of `--smoke` |
 //! | `report.rs` | tables, checks, verdicts, and the files of a run |
 //!
@@ -41,6 +42,7 @@ mod git;
 mod index;
 mod latency;
 mod machine;
+mod mcp;
 mod options;
 mod queries;
 mod report;
@@ -164,6 +166,7 @@ fn sections(bench: &mut Bench) {
     bench.section(9, "A new file under watch", watch::measure);
     bench.section(10, "Disk use after 100 updates", churn::measure);
     bench.section(11, "Cancelling a run", cancel::measure);
+    bench.section(12, "The server for agents (MCP)", mcp::measure);
 }
 
 /// Sections that need an index of the tree.

@@ -14,12 +14,12 @@ usage: leindex-bench --tree DIR [OPTIONS]
   --scratch DIR  where indexes and the copy of the tree are written (default: the system's directory for temporary files)
   --only LIST    only these sections, such as 2,8,9; what they build on is made, not measured
   --skip LIST    all sections but these
-  --engine FILE  the command `leindex-engine` of section 9 (default: the one beside this program)
+  --engine FILE  the command `leindex-engine` of sections 9 and 12 (default: the one beside this program)
   --seed N       seed of the queries and of the changes (default 1)
   --smoke        everything, small, on a generated tree; drops no caches";
 
 /// Sections are numbered from 1 to this.
-const SECTIONS: u8 = 11;
+const SECTIONS: u8 = 12;
 
 /// See [`USAGE`].
 #[derive(Clone, Debug, PartialEq, Eq)]
