@@ -51,6 +51,7 @@ pub(crate) fn run(args: SearchArgs, common: &CommonArgs) -> Result<Exit, Failure
         output::note(&summary(&result, took, mode, &pattern));
     }
     tell_unreadable(&result, &tree.root);
+    tell_pending(&result, &tree.root);
     Ok(Exit::Done)
 }
 
@@ -64,6 +65,7 @@ fn mode(args: &SearchArgs) -> Result<Mode, Failure> {
         None | Some(ModeArg::Text) => Ok(Mode::Text),
         Some(ModeArg::Substring) => Ok(Mode::Substring),
         Some(ModeArg::Regex) => Ok(Mode::Regex),
+        Some(ModeArg::Symbol) => Ok(Mode::Symbol),
         Some(ModeArg::Semantic) => Err(no_embeddings("semantic")),
         Some(ModeArg::Hybrid) => Err(no_embeddings("hybrid")),
     }
@@ -152,6 +154,15 @@ fn tell_unreadable(result: &SearchResult, root: &Path) {
         output::note(&format!(
             "{files} indexed files could not be read any more: `leindex-engine {root}` updates the index"
         ));
+    }
+}
+
+/// Symbols trail the text: what is not there may only not be there yet.
+fn tell_pending(result: &SearchResult, root: &Path) {
+    if result.symbols_pending > 0 {
+        let files = things(result.symbols_pending as u64, "file is", "files are");
+        let root = root.display();
+        output::note(&format!("the symbols of {files} not extracted yet: `leindex-engine symbols {root}` does it"));
     }
 }
 
