@@ -6,24 +6,35 @@
 //! * `read`: candidates to the bytes of their files.
 //! * `lines`: a file to its matching lines, as ripgrep reports them.
 //! * `context`: a hit to the lines that are shown of it.
+//! * `line_search`, `files`: candidates to matching lines, or to how many lines of each file match.
+//! * `order`: in which order files are answered. `case`: smart case.
+//! * `suggest`: a query without hits to one that has some.
 //! * `searcher`: puts them together over the stores of one generation.
 //!
 //! Whatever the index says, a hit is only reported after the bytes of the file have been looked at: the index decides
 //! which files are read, never what is in them.
 
 mod candidates;
+mod case;
 mod context;
+mod files;
 mod filter;
+mod line_search;
 mod lines;
+mod order;
 pub mod plan;
 mod read;
 mod searcher;
+mod suggest;
 mod text;
 
+pub use files::{FileMatch, FileMatches};
+pub use order::Sort;
 pub(crate) use searcher::Searcher;
 
 use crate::limits::CONTEXT_LINES_MAX;
 use context::{Context, Shown};
+use order::Order;
 use std::path::PathBuf;
 
 /// How a query is understood.
@@ -51,6 +62,7 @@ pub struct Query {
     pub(crate) globs: Vec<String>,
     pub(crate) context: Context,
     pub(crate) per_file: usize,
+    pub(crate) order: Order,
 }
 
 impl Query {
@@ -66,6 +78,7 @@ impl Query {
             globs: Vec::new(),
             context: Context::default(),
             per_file: 0,
+            order: Order::default(),
         }
     }
 
@@ -91,6 +104,13 @@ impl Query {
         self
     }
 
+    /// Upper and lower case are the same unless the pattern holds an upper-case letter: ripgrep's rule, by which `\W` holds
+    /// none, and a pattern without any literal is taken as it is.
+    pub fn smart_case(self) -> Query {
+        let lower = case::is_lower(self.mode, &self.pattern);
+        self.case_insensitive(lower)
+    }
+
     /// The most hits; 0 for all. Default 20.
     pub fn limit(mut self, hits: usize) -> Query {
         self.limit = hits;
@@ -107,6 +127,14 @@ impl Query {
     /// none.
     pub fn context(mut self, before: usize, after: usize) -> Query {
         self.context = Context { before: before.min(CONTEXT_LINES_MAX), after: after.min(CONTEXT_LINES_MAX) };
+        self
+    }
+
+    /// In which order files are answered, or in the opposite one. A limit lets the first ones through; only in
+    /// [`Mode::Text`] it lets the best ones through, and those are sorted. Sorting by anything but score has to look at the
+    /// names of all candidates first. Default [`Sort::None`].
+    pub fn sort(mut self, by: Sort, reverse: bool) -> Query {
+        self.order = Order { by, reverse };
         self
     }
 
