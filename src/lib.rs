@@ -54,6 +54,7 @@ pub mod record;
 pub mod rules;
 mod shard;
 mod store;
+pub mod symbols;
 #[doc(hidden)]
 pub mod text;
 

@@ -16,7 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors, lowest first. Floor 0 is the crate `leindex-fallback`, which cargo keeps from importing this one.
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
     ("error", 1),
     ("failpoint", 1),
     ("limits", 1),
@@ -27,6 +27,7 @@ const FLOORS: [(&str, u8); 18] = [
     ("store", 2),
     ("text", 2),
     ("embed", 2),
+    ("symbols", 2),
     ("shard", 3),
     ("commit", 3),
     ("query", 3),
