@@ -151,6 +151,16 @@ impl Query {
         self
     }
 
+    /// How it is understood.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether upper and lower case are the same, in all modes but [`Mode::Text`], where they always are.
+    pub fn is_case_insensitive(&self) -> bool {
+        self.case_insensitive
+    }
+
     pub(crate) fn limit_or_all(&self) -> usize {
         if self.limit == 0 { usize::MAX } else { self.limit }
     }
