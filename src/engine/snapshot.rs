@@ -3,7 +3,7 @@
 use super::Engine;
 use super::freshness::{self, Freshness};
 use crate::error::{OpenError, QueryError, StoreError};
-use crate::query::{Query, SearchResult, Searcher};
+use crate::query::{FileMatches, Query, SearchResult, Searcher};
 use crate::record::{FileMeta, Flags, path_bytes};
 use crate::store::schema::{Entry, Published};
 use crate::store::{Store, StoreReader, seal};
@@ -116,6 +116,26 @@ impl Snapshot {
     /// no error: it is counted in the result.
     pub fn search(&self, query: &Query) -> Result<SearchResult, QueryError> {
         self.searcher.search(query)
+    }
+
+    /// The files with a hit, and how many of their lines match: what `rg --count` prints. In [`Mode::Text`] the files are
+    /// those of [`Snapshot::search`], in its order, and lines that hold any term of the query are counted. The limit of the
+    /// query is one of files here; [`Query::per_file`] ends the count of a file, so that 1 only finds out which files match.
+    ///
+    /// # Errors
+    /// As [`Snapshot::search`].
+    pub fn matching_files(&self, query: &Query) -> Result<FileMatches, QueryError> {
+        self.searcher.matching_files(query)
+    }
+
+    /// For a query without hits, what may have been meant: the same query with words that the index does not hold replaced
+    /// by the nearest ones that it does, the likeliest first, at most three. Each of them has a hit. Words of fewer than three
+    /// letters are left alone, those of up to five may differ in one letter, longer ones in two.
+    ///
+    /// # Errors
+    /// As [`Snapshot::search`].
+    pub fn suggest(&self, query: &Query) -> Result<Vec<String>, QueryError> {
+        self.searcher.suggest(query)
     }
 
     /// What the index knows of a file; `None` if it is not in the index, or is a directory. The path is relative to the
