@@ -88,7 +88,7 @@ fn names_are_found_with_and_without_stored_symbols() {
 fn filters_limits_and_context_hold_for_symbols() {
     let place = Place::new();
     for number in 0..30 {
-        place.write(&format!("d{}/f{number:02}.c", number % 3), "int before;\nint wanted(void)\n{\n}\n");
+        place.write(format!("d{}/f{number:02}.c", number % 3), "int before;\nint wanted(void)\n{\n}\n");
     }
     place.write("d0/x.py", "def wanted():\n    pass\n");
     let engine = place.engine();
@@ -118,7 +118,7 @@ fn symbols_follow_their_files() {
     engine.symbols().wait().unwrap();
     std::thread::sleep(support::CLOCK_TICK);
     // Changed, but not indexed again: what is shown is what is there.
-    place.write("kernel/time/timer.c", &format!("/* moved */\n\n{TIMER_C}"));
+    place.write("kernel/time/timer.c", format!("/* moved */\n\n{TIMER_C}"));
     check(&engine, "schedule_timeout", &["kernel/time/timer.c:5:13 function schedule_timeout"]);
     place.write("kernel/time/timer.c", "int other;\n");
     let found = find(&engine, "schedule_timeout");
@@ -151,7 +151,7 @@ fn a_file_that_changed_before_it_was_read_gets_none() {
 fn extraction_is_cancelled_and_goes_on_where_it_was() {
     let place = Place::new();
     for number in 0..2000 {
-        place.write(&format!("f{number}.c"), &format!("int name{number}(void)\n{{\n\treturn 1;\n}}\n").repeat(20));
+        place.write(format!("f{number}.c"), format!("int name{number}(void)\n{{\n\treturn 1;\n}}\n").repeat(20));
     }
     let engine = place.engine();
     support::run(&engine);
@@ -171,7 +171,7 @@ fn extraction_is_cancelled_and_goes_on_where_it_was() {
 fn runs_and_extraction_do_not_refuse_each_other() {
     let place = Place::new();
     for number in 0..600 {
-        place.write(&format!("f{number}.c"), &format!("int name{number};\n"));
+        place.write(format!("f{number}.c"), format!("int name{number};\n"));
     }
     let engine = place.engine();
     support::run(&engine);
@@ -179,7 +179,7 @@ fn runs_and_extraction_do_not_refuse_each_other() {
     for round in 0..5 {
         let symbols = engine.symbols();
         for number in 0..20 {
-            place.write(&format!("f{number}.c"), &format!("int round{round}_{number};\n"));
+            place.write(format!("f{number}.c"), format!("int round{round}_{number};\n"));
         }
         support::run(&other);
         symbols.wait().unwrap();

@@ -138,3 +138,37 @@ impl Sink for Collect<'_> {
         Ok(self.goes_on(number))
     }
 }
+
+/// Counts matching lines of files one after another.
+pub(super) struct LineCounter<'m> {
+    matcher: &'m RegexMatcher,
+    searcher: Searcher,
+}
+
+impl<'m> LineCounter<'m> {
+    pub(super) fn new(matcher: &'m RegexMatcher) -> Self {
+        let searcher = SearcherBuilder::new().line_number(false).binary_detection(BinaryDetection::none()).build();
+        LineCounter { matcher, searcher }
+    }
+
+    /// How many lines of `content` match, up to `limit`.
+    pub(super) fn count(&mut self, content: &[u8], limit: usize) -> io::Result<u64> {
+        let mut count = Count { limit: limit as u64, lines: 0 };
+        self.searcher.search_slice(self.matcher, content, &mut count)?;
+        Ok(count.lines)
+    }
+}
+
+struct Count {
+    limit: u64,
+    lines: u64,
+}
+
+impl Sink for Count {
+    type Error = io::Error;
+
+    fn matched(&mut self, _: &Searcher, _: &SinkMatch<'_>) -> Result<bool, io::Error> {
+        self.lines += 1;
+        Ok(self.lines < self.limit)
+    }
+}

@@ -7,27 +7,38 @@
 //! * `symbol`: the name of a definition to where it stands.
 //! * `lines`: a file to its matching lines, as ripgrep reports them.
 //! * `context`: a hit to the lines that are shown of it.
+//! * `line_search`, `files`: candidates to matching lines, or to how many lines of each file match.
+//! * `order`: in which order files are answered. `case`: smart case.
+//! * `suggest`: a query without hits to one that has some.
 //! * `searcher`: puts them together over the stores of one generation.
 //!
 //! Whatever the index says, a hit is only reported after the bytes of the file have been looked at: the index decides
 //! which files are read, never what is in them.
 
 mod candidates;
+mod case;
 mod context;
+mod files;
 mod filter;
+mod line_search;
 mod lines;
+mod order;
 pub mod plan;
 mod read;
 mod searcher;
+mod suggest;
 mod symbol;
 mod text;
 
+pub use files::{FileMatch, FileMatches};
+pub use order::Sort;
 pub(crate) use read::{Candidate, Readers, read_each};
 pub(crate) use searcher::Searcher;
 
 use crate::limits::CONTEXT_LINES_MAX;
 use crate::symbols::Symbol;
 use context::{Context, Shown};
+use order::Order;
 use std::path::PathBuf;
 
 /// How a query is understood.
@@ -58,6 +69,7 @@ pub struct Query {
     pub(crate) globs: Vec<String>,
     pub(crate) context: Context,
     pub(crate) per_file: usize,
+    pub(crate) order: Order,
 }
 
 impl Query {
@@ -73,6 +85,7 @@ impl Query {
             globs: Vec::new(),
             context: Context::default(),
             per_file: 0,
+            order: Order::default(),
         }
     }
 
@@ -98,6 +111,13 @@ impl Query {
         self
     }
 
+    /// Upper and lower case are the same unless the pattern holds an upper-case letter: ripgrep's rule, by which `\W` holds
+    /// none, and a pattern without any literal is taken as it is.
+    pub fn smart_case(self) -> Query {
+        let lower = case::is_lower(self.mode, &self.pattern);
+        self.case_insensitive(lower)
+    }
+
     /// The most hits; 0 for all. Default 20.
     pub fn limit(mut self, hits: usize) -> Query {
         self.limit = hits;
@@ -117,6 +137,14 @@ impl Query {
         self
     }
 
+    /// In which order files are answered, or in the opposite one. A limit lets the first ones through; only in
+    /// [`Mode::Text`] it lets the best ones through, and those are sorted. Sorting by anything but score has to look at the
+    /// names of all candidates first. Default [`Sort::None`].
+    pub fn sort(mut self, by: Sort, reverse: bool) -> Query {
+        self.order = Order { by, reverse };
+        self
+    }
+
     /// Only files of this language (a name or alias, such as `rust` or `c++`); of any of them when called repeatedly.
     pub fn language(mut self, name: impl Into<String>) -> Query {
         self.languages.push(name.into());
@@ -128,6 +156,16 @@ impl Query {
     pub fn path_glob(mut self, glob: impl Into<String>) -> Query {
         self.globs.push(glob.into());
         self
+    }
+
+    /// How it is understood.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether upper and lower case are the same, in all modes but [`Mode::Text`], where they always are.
+    pub fn is_case_insensitive(&self) -> bool {
+        self.case_insensitive
     }
 
     pub(crate) fn limit_or_all(&self) -> usize {

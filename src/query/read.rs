@@ -25,6 +25,7 @@ pub(crate) struct Candidate {
     name_start: usize,
     dir: DirId,
     size: u64,
+    pub(super) mtime_ns: i64,
     pub(super) score: f32,
 }
 
@@ -32,12 +33,17 @@ impl Candidate {
     /// The file `name` in the directory `dir`, whose path `dir_path` ends in a slash unless empty.
     pub(crate) fn new(dir: DirId, dir_path: &[u8], name: &[u8], size: u64) -> Candidate {
         let path_nul = [dir_path, name, b"\0"].concat();
-        Candidate { path_nul, name_start: dir_path.len(), dir, size, score: 1.0 }
+        Candidate { path_nul, name_start: dir_path.len(), dir, size, mtime_ns: 0, score: 1.0 }
     }
 
     /// The same with a score.
     pub(super) fn scored(self, score: f32) -> Candidate {
         Candidate { score, ..self }
+    }
+
+    /// The same with the time at which it was modified.
+    pub(super) fn modified(self, mtime_ns: i64) -> Candidate {
+        Candidate { mtime_ns, ..self }
     }
 
     /// Path relative to the root.

@@ -3,13 +3,11 @@
 use super::candidates::Segment;
 use super::context::{Context, Shown};
 use super::filter::Filter;
-use super::lines::{Line, LineSearcher, Lines, Wanted, matcher};
-use super::plan::{Limits, Planned, plan_literal, plan_regex};
 use super::read::{Candidate, Readers, read_each};
 use super::text::{BestLine, Closeness, best_line, plan_text, query_for, words};
 use super::{Hit, Mode, Query, SearchResult, symbol};
 use crate::error::{QueryError, StoreError};
-use crate::record::{DirId, FileId, bytes_path};
+use crate::record::{DirId, FileId, FileMeta, bytes_path};
 use crate::store::StoreReader;
 use crate::store::schema::Entry;
 use crate::text::encoding::{Decoded, decode};
@@ -25,10 +23,10 @@ use tantivy::query::{BooleanQuery, BoostQuery, Occur, TermQuery};
 use tantivy::schema::IndexRecordOption;
 
 /// Files in the first round of verification.
-const FIRST_ROUND: usize = 32;
+pub(super) const FIRST_ROUND: usize = 32;
 /// How much larger every further round is: what is read beyond the last hit that is wanted is at most three times what had
 /// to be read.
-const ROUND_GROWTH: usize = 4;
+pub(super) const ROUND_GROWTH: usize = 4;
 /// Files that a text query reads to find exact identifiers, unless hits are still missing.
 const EXACT_FILES_MAX: usize = 2048;
 /// Files that are read before other spellings of an identifier are taken to be all there is.
@@ -40,12 +38,12 @@ const CLOSENESS_BONUS: f32 = 1000.0;
 
 /// Everything that is needed to answer queries on one generation.
 pub(crate) struct Searcher {
-    root: PathBuf,
+    pub(super) root: PathBuf,
     index_dir: PathBuf,
-    generation: u64,
+    pub(super) generation: u64,
     reader: Mutex<StoreReader>,
     text: TextReader,
-    segments: Vec<Segment>,
+    pub(super) segments: Vec<Segment>,
     dirs: Mutex<HashMap<DirId, DirNames>>,
 }
 
@@ -54,6 +52,7 @@ struct NamedFile {
     id: FileId,
     name: std::ops::Range<usize>,
     size: u64,
+    mtime_ns: i64,
 }
 
 /// The files of one directory, by id.
@@ -81,7 +80,9 @@ impl DirNames {
             if let Entry::File(meta) = child.entry {
                 let start = found.names.len();
                 found.names.extend_from_slice(child.name);
-                found.files.push(NamedFile { id: meta.id, name: start..found.names.len(), size: meta.size });
+                let name = start..found.names.len();
+                let FileMeta { id, size, mtime_ns, .. } = meta;
+                found.files.push(NamedFile { id, name, size, mtime_ns });
             }
             Ok(())
         })?;
@@ -92,7 +93,8 @@ impl DirNames {
     fn candidate(&self, file: DocFile) -> Option<Candidate> {
         let at = self.files.binary_search_by_key(&file.id, |known| known.id).ok()?;
         let known = &self.files[at];
-        Some(Candidate::new(file.dir, &self.path, &self.names[known.name.clone()], known.size))
+        let named = Candidate::new(file.dir, &self.path, &self.names[known.name.clone()], known.size);
+        Some(named.modified(known.mtime_ns))
     }
 }
 
@@ -121,86 +123,18 @@ impl Searcher {
         let filter = Filter::new(query)?;
         let mut result = match query.mode {
             Mode::Text => self.text_search(query, &filter),
-            Mode::Substring => {
-                let planned = plan_literal(query.pattern.as_bytes(), query.case_insensitive, &limits());
-                self.line_search(query, &filter, &planned, true)
-            }
-            Mode::Regex => {
-                // The searcher's own error is the one that ripgrep's users know.
-                matcher(query, false)?;
-                let planned = plan_regex(&query.pattern, query.case_insensitive, &limits())
-                    .map_err(|error| QueryError::Pattern { detail: error.to_string() })?;
-                self.line_search(query, &filter, &planned, false)
-            }
+            Mode::Substring | Mode::Regex => self.line_search(query, &filter),
             Mode::Symbol => symbol::search(self, query, &filter),
         }?;
         result.generation = self.generation;
         Ok(result)
     }
 
-    pub(super) fn segments(&self) -> &[Segment] {
-        &self.segments
-    }
-
-    pub(super) fn root(&self) -> &Path {
-        &self.root
-    }
-
     pub(super) fn failed(&self, error: impl Into<StoreError>) -> QueryError {
         error.into().into_query(&self.index_dir)
     }
 
-    fn line_search(
-        &self,
-        query: &Query,
-        filter: &Filter,
-        planned: &Planned,
-        literal: bool,
-    ) -> Result<SearchResult, QueryError> {
-        let matcher = matcher(query, literal)?;
-        let mut files = Vec::new();
-        for segment in &self.segments {
-            let docs = segment.candidates(planned, &filter.languages).map_err(|error| self.failed(error))?;
-            files.extend(docs.into_iter().map(|doc| segment.file(doc)));
-        }
-        // A directory at a time: it is opened and its names are looked up once.
-        files.sort_unstable_by_key(|file| (file.dir, file.id));
-        let mut result = SearchResult { candidates: files.len(), plan: planned.to_string(), ..SearchResult::default() };
-        let limit = query.limit_or_all();
-        let mut rest = &files[..];
-        let mut round = FIRST_ROUND;
-        // One hit more than asked for is looked for, to know whether the limit cut anything.
-        let wanted = limit.saturating_add(1);
-        let readers = Readers::new(&self.root);
-        // For each file that has more hits than it may show: how many hits there were after its last one.
-        let mut capped = Vec::new();
-        while !rest.is_empty() && result.hits.len() < wanted {
-            let (now, later) = rest.split_at(round.min(rest.len()));
-            rest = later;
-            round *= ROUND_GROWTH;
-            let mut candidates = Vec::with_capacity(now.len());
-            for &file in now {
-                candidates.extend(self.candidate(file, 1.0, filter)?);
-            }
-            let room = wanted - result.hits.len();
-            let per_file = query.per_file_or_all();
-            let of_file = Wanted { lines: room.min(per_file), probe: per_file <= room };
-            let found = read_each(
-                &readers,
-                &candidates,
-                || LineSearcher::new(&matcher, query.context),
-                |searcher, content| searcher.lines(content?, of_file),
-            );
-            collect(candidates, found, wanted, &mut result, &mut capped);
-        }
-        result.truncated = result.hits.len() > limit;
-        result.hits.truncate(limit);
-        result.files = count_files(&result.hits);
-        result.capped_files = capped.iter().filter(|&&end| end <= limit).count();
-        Ok(result)
-    }
-
-    fn text_search(&self, query: &Query, filter: &Filter) -> Result<SearchResult, QueryError> {
+    pub(super) fn text_search(&self, query: &Query, filter: &Filter) -> Result<SearchResult, QueryError> {
         let words = words(&query.pattern);
         let mut result = SearchResult::default();
         if words.is_empty() {
@@ -233,6 +167,7 @@ impl Searcher {
         result.truncated = result.hits.len() > limit;
         result.hits.truncate(limit);
         result.files = result.hits.len();
+        self.order_hits(query.order, &mut result.hits)?;
         Ok(result)
     }
 
@@ -346,39 +281,6 @@ impl Searcher {
     }
 }
 
-fn collect(
-    candidates: Vec<Candidate>,
-    found: Vec<io::Result<Lines>>,
-    wanted: usize,
-    result: &mut SearchResult,
-    capped: &mut Vec<usize>,
-) {
-    for (candidate, found) in candidates.into_iter().zip(found) {
-        result.files_read += 1;
-        let Lines { lines, more } = match found {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::debug!(path = %candidate.path().escape_ascii(), %error, "not searched");
-                result.unreadable += 1;
-                continue;
-            }
-        };
-        let room = wanted.saturating_sub(result.hits.len());
-        let path = bytes_path(candidate.path());
-        let all_fit = lines.len() <= room;
-        let hit = |line: Line| Hit::new(path.clone(), (line.number, line.column), candidate.score, line.shown);
-        result.hits.extend(lines.into_iter().take(room).map(hit));
-        if more && all_fit {
-            capped.push(result.hits.len());
-        }
-    }
-}
-
-/// Knows about runs that hold odd characters, as the index does.
-pub(super) fn limits() -> Limits {
-    Limits { odd_runs: true, ..Limits::default() }
-}
-
 /// Whether reading more files would not change the first hits, or not by enough to be worth it. Identifiers are looked for
 /// further down than words: where both halves of a name are common, the files with the name itself need not be the best
 /// by BM25.
@@ -390,8 +292,4 @@ fn has_enough(hits: &[Hit], wanted: usize, exact: bool, depth: usize) -> bool {
         true if depth >= EXACT_FILES_MAX => hits.len() >= wanted,
         true => at_least(2.0 * CLOSENESS_BONUS) || (depth >= SPELLING_FILES_MIN && at_least(CLOSENESS_BONUS)),
     }
-}
-
-fn count_files(hits: &[Hit]) -> usize {
-    hits.chunk_by(|a, b| a.path == b.path).count()
 }

@@ -6,9 +6,9 @@
 
 use super::context::Shown;
 use super::filter::Filter;
-use super::plan::{Fragment, Plan, Planned, Shape, plan_literal};
+use super::plan::{Fragment, Limits, Plan, Planned, Shape, plan_literal};
 use super::read::{Candidate, Readers, read_indexed};
-use super::searcher::{Searcher, limits};
+use super::searcher::Searcher;
 use super::text::find_identifier;
 use super::{Hit, Query, SearchResult};
 use crate::error::{QueryError, StoreError};
@@ -118,7 +118,7 @@ impl Wanted {
             let bytes = self.lowered[start..end].to_vec();
             fragments.push(Plan::Fragment(Fragment { shape: Shape::Exact, bytes }));
         });
-        let literal = plan_literal(&self.name, true, &limits());
+        let literal = plan_literal(&self.name, true, &Limits { odd_runs: true, ..Limits::default() });
         // An operator has no run.
         if fragments.is_empty() { literal } else { Planned { plan: Plan::And(fragments), ..literal } }
     }
@@ -168,7 +168,9 @@ pub(super) fn search(searcher: &Searcher, query: &Query, filter: &Filter) -> Res
     let search = Search { searcher, query, filter, wanted, usable: version == VERSION };
     let exact = if search.wanted.prefix { Answer::default() } else { search.exact()? };
     let answer = if exact.found.is_empty() { search.all(exact)? } else { exact };
-    search.hits(answer)
+    let mut result = search.hits(answer)?;
+    searcher.order_hits(query.order, &mut result.hits)?;
+    Ok(result)
 }
 
 struct Search<'s> {
@@ -266,7 +268,7 @@ impl Search<'_> {
         if languages.is_empty() {
             return Ok(files);
         }
-        for segment in self.searcher.segments() {
+        for segment in &self.searcher.segments {
             let docs = segment.candidates(planned, &languages);
             let docs = docs.map_err(|error| self.searcher.failed(error))?;
             files.extend(docs.into_iter().map(|doc| segment.file(doc)));
@@ -313,7 +315,7 @@ impl Search<'_> {
             ids.push(file.id);
             candidates.push(candidate);
         }
-        let readers = Readers::new(self.searcher.root());
+        let readers = Readers::new(&self.searcher.root);
         let work = |(extractor, scratch): &mut (Extractor, String), index: usize, content: io::Result<&[u8]>| {
             extracted(extractor, scratch, &candidates[index], content?)
         };
@@ -367,7 +369,7 @@ impl Search<'_> {
             let wanted = of_file[index].1.iter().filter_map(|&at| Some((at, found.get(at)?)));
             Ok(self.shown(wanted, content, (extractor, scratch), &candidates[index]))
         };
-        let readers = Readers::new(self.searcher.root());
+        let readers = Readers::new(&self.searcher.root);
         let state = || (Extractor::new(), String::new());
         let shown: Vec<io::Result<Vec<(usize, Hit)>>> = read_indexed(&readers, &candidates, state, work);
         let mut hits = Vec::new();

@@ -99,6 +99,17 @@ impl Word {
         self.runs.iter().flat_map(Run::parts)
     }
 
+    /// Every term that stands for a part of the word; of a prefix, those before it.
+    pub(super) fn terms(&self) -> impl Iterator<Item = &[u8]> {
+        let runs = if self.kind == WordKind::Prefix { &self.runs[..self.runs.len() - 1] } else { &self.runs[..] };
+        runs.iter().flat_map(|run| run.camel.iter().map(|part| &part[..]).chain([&run.whole[..]]))
+    }
+
+    /// What a term may begin with.
+    pub(super) fn prefix(&self) -> Option<&[u8]> {
+        self.runs.last().filter(|_| self.kind == WordKind::Prefix).map(|run| &run.whole[..])
+    }
+
     fn query(&self, fields: Fields) -> Box<dyn TantivyQuery> {
         let last = self.runs.len() - 1;
         let clauses = self.runs.iter().enumerate().map(|(index, run)| {
