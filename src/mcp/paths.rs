@@ -59,7 +59,11 @@ fn normal(root: &Path, real_root: &Path, asked: &Path) -> Option<PathBuf> {
 fn existing(path: &Path) -> Option<PathBuf> {
     for above in path.ancestors() {
         match above.canonicalize() {
-            Ok(real) => return Some(real.join(path.strip_prefix(above).ok()?)),
+            Ok(real) => {
+                let rest = path.strip_prefix(above).ok()?;
+                // Joined with nothing it would end in a slash.
+                return Some(if rest.as_os_str().is_empty() { real } else { real.join(rest) });
+            }
             // A link to nowhere would be followed by whoever makes what is missing.
             Err(_) if above.symlink_metadata().is_ok() => return None,
             Err(_) => {}
@@ -91,6 +95,8 @@ mod tests {
         for asked in ["sub/file", "./sub//file", "sub/../sub/file", "in/file", "link", absolute.to_str().unwrap()] {
             assert_eq!(relative(asked), Some("sub/file".into()), "{asked}");
         }
+        let content = within(&root, "link", true).ok().and_then(|inside| fs::read(inside.absolute).ok());
+        assert_eq!(content.as_deref(), Some(&b"x"[..]));
         assert_eq!(relative("none/at/all"), Some("none/at/all".into()));
         assert_eq!(relative(""), Some("".into()));
         for asked in [

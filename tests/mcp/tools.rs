@@ -67,6 +67,10 @@ fn search_finds_in_every_mode_and_says_what_it_cut() {
     let found = client.good("search", json!({"query": "Lock", "mode": "symbol"}));
     assert_eq!(found["files"][0]["hits"][0]["symbol"]["kind"], "struct", "{found}");
 
+    let result = client.call("search", json!({"query": "spin_lokc"}));
+    assert_eq!(result["structuredContent"]["did_you_mean"], json!(["spin_lock"]), "{result}");
+    assert!(text(&result).contains("did you mean: spin_lock\n"), "{result}");
+
     tree.write("many.txt", "common line here\n".repeat(100));
     tree.write("more.txt", "common line here\n".repeat(100));
     client.good("manage_project", json!({"action": "refresh"}));

@@ -64,6 +64,7 @@ fn output() -> Value {
         "truncated": {"type": "boolean"},
         "how_to_get_the_rest": {"type": ["string", "null"]},
         "symbols_pending": {"type": "integer", "description": "mode symbol: files whose definitions are not known yet"},
+        "did_you_mean": {"type": "array", "items": {"type": "string"}, "description": "Queries that have hits, when this one has none"},
         "unreadable": {"type": "integer", "description": "Files that the index named and that are gone or cannot be read"},
     });
     about_schema(properties, &["files", "hits_shown", "hits_found", "truncated", "generation", "freshness"])
@@ -108,8 +109,11 @@ fn run(call: &Call) -> Result<Outcome, Refusal> {
     }
     let open = call.open()?;
     let result = open.snapshot.search(&query).map_err(|error| call.server.refuse(&error))?;
+    let meant = if result.hits.is_empty() { open.snapshot.suggest(&query) } else { Ok(Vec::new()) };
+    let meant = meant.map_err(|error| call.server.refuse(&error))?;
     let written = write(&result, &wanted);
     let mut value = written.value(&result, &wanted);
+    value["did_you_mean"] = meant.into();
     open.about.put_into(&mut value);
     let text = format!("{}{}\n", written.text(&value), open.about.line());
     Ok(Answer { text, value }.into())
@@ -228,7 +232,7 @@ impl Written {
         let (found, least) =
             (&value["hits_found"], if value["hits_found_is_lower_bound"] == true { "at least " } else { "" });
         let mut text = match self.shown {
-            0 => "no hits\n".to_owned(),
+            0 => format!("no hits\n{}", suggestions(value)),
             shown => format!("{}{shown} of {least}{found} hits shown\n", self.text),
         };
         if let Some(rest) = value["how_to_get_the_rest"].as_str() {
@@ -243,4 +247,10 @@ impl Written {
         }
         text
     }
+}
+
+/// What may have been meant, a line each.
+fn suggestions(value: &Value) -> String {
+    let meant = value["did_you_mean"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    meant.map(|query| format!("did you mean: {query}\n")).collect()
 }
