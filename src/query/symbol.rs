@@ -190,7 +190,7 @@ struct Answer {
     /// Files that were looked at.
     looked_at: usize,
     /// Files whose symbols are not known yet, and that were not parsed either.
-    pending: usize,
+    unknown: usize,
     read: usize,
     unreadable: usize,
     plan: String,
@@ -242,7 +242,7 @@ impl Search<'_> {
         });
         walked.map_err(|error: StoreError| self.searcher.failed(error))?;
         let mut answer = Answer { plan: format!("symbols of {files} files"), looked_at: files, ..exact };
-        answer.pending = dirs.len().saturating_sub(files);
+        answer.unknown = dirs.len().saturating_sub(files);
         for found in &found {
             if !answer.files.contains_key(&found.file)
                 && let Some(file) = dirs.get(&found.file)
@@ -309,7 +309,7 @@ impl Search<'_> {
         for file in pending {
             let Some(candidate) = self.searcher.candidate(file, 1.0, self.filter)? else { continue };
             if candidates.len() >= PARSED_MAX {
-                answer.pending += 1;
+                answer.unknown += 1;
                 continue;
             }
             ids.push(file.id);
@@ -336,7 +336,7 @@ impl Search<'_> {
 
     /// Looks at the files of the best symbols, and shows their lines.
     fn hits(&self, answer: Answer) -> Result<SearchResult, QueryError> {
-        let Answer { mut found, files, looked_at, pending, read, unreadable, plan } = answer;
+        let Answer { mut found, files, looked_at, unknown, read, unreadable, plan } = answer;
         let path = |found: &Found| files.get(&found.file).map(Candidate::path);
         found.sort_by(|a, b| {
             b.rank.cmp(&a.rank).then_with(|| path(a).cmp(&path(b))).then_with(|| a.symbol.line.cmp(&b.symbol.line))
@@ -344,7 +344,7 @@ impl Search<'_> {
         let (limit, per_file) = (self.query.limit_or_all(), self.query.per_file_or_all());
         let mut result =
             SearchResult { candidates: looked_at, files_read: read, unreadable, plan, ..SearchResult::default() };
-        result.symbols_pending = pending;
+        result.symbols_pending = unknown;
         let mut of_file: HashMap<FileId, Vec<usize>> = HashMap::new();
         let mut taken = 0;
         for (index, found) in found.iter().enumerate() {
