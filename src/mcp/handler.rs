@@ -3,7 +3,7 @@
 
 use super::answer::{Answer, Outcome, Refusal};
 use super::args::Args;
-use super::jobs::{Job, State};
+use super::jobs::{End, Job, State};
 use super::resources;
 use super::server::Server;
 use super::tools::{self, Call, Entry, manage_project_answer};
@@ -141,7 +141,7 @@ impl Handler {
                 () = tell_progress(job, token, &context.peer) => {}
             }
         }
-        if waits && job.action == "reset" && job.is_ended() {
+        if job.action == "reset" && matches!(job.state(), State::Ended(End::Done(..))) {
             let server = Arc::clone(&self.0);
             if on_a_thread(move || server.close()).await.is_err() {
                 tracing::error!("the project could not be closed");

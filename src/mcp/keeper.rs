@@ -105,7 +105,7 @@ impl Keeper {
         look(&lock(&self.kept))
     }
 
-    /// Ends the thread, and waits for that. Its operations must have been cancelled.
+    /// Ends the thread, and waits for that. What it does now is cancelled.
     pub(crate) fn end(&self) {
         self.ending.store(true, Relaxed);
         *lock(&self.commands) = None;
@@ -206,6 +206,9 @@ impl Thread {
                 if run.next_event(PROGRESS) == Some(Event::Ended) {
                     break;
                 }
+                if self.ending.load(Relaxed) {
+                    run.canceller().cancel();
+                }
             }
             match run.wait() {
                 Ok(report) => {
@@ -301,7 +304,7 @@ impl Thread {
             self.snapshots.clear();
         }
         let is_ours = !matches!(lock(&self.kept).role, Role::Followed(_) | Role::Starting);
-        if self.symbols.is_none() && is_ours && generation != self.extracted {
+        if self.symbols.is_none() && is_ours && !self.is_suspended && generation != self.extracted {
             self.extracted = generation;
             self.symbols = Some(self.engine.symbols());
         }

@@ -102,10 +102,12 @@ impl Server {
             return Ok((project, job));
         }
         // First, because LMDB wants one environment an index and process, should it come back to the same one.
-        self.close();
+        self.retire(Current::Opening);
         let snapshots = Arc::new(Snapshots::new(engine.clone()));
-        let keeper = Keeper::start(engine.clone(), Arc::clone(&snapshots), self.watches)
-            .map_err(|error| format!("no thread could be started: {error}: call again later"))?;
+        let keeper = Keeper::start(engine.clone(), Arc::clone(&snapshots), self.watches).map_err(|error| {
+            self.set_current(Current::None);
+            format!("no thread could be started: {error}: call again later")
+        })?;
         let project = Arc::new(Project { engine, snapshots, keeper });
         let job = self.jobs.add(action, root);
         project.keeper.ask(Command::Start(Arc::clone(&job)));
@@ -122,8 +124,13 @@ impl Server {
 
     /// Cancels all operations, ends the watcher, and forgets the project.
     pub(crate) fn close(&self) {
+        self.retire(Current::None);
+    }
+
+    /// Ends what belongs to the current project, in whose place `next` comes.
+    fn retire(&self, next: Current) {
         self.jobs.cancel_all();
-        if let Current::Open(project) = self.set_current(Current::None) {
+        if let Current::Open(project) = self.set_current(next) {
             project.keeper.end();
             project.snapshots.clear();
         }

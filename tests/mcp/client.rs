@@ -35,7 +35,7 @@ impl Tree {
         let words: String = (0..800).map(|word| format!("word{word} and_more_{word}(x);\n")).collect();
         for dir in 0..60 {
             for file in 0..40 {
-                tree.write(&format!("d{dir}/f{file}.c"), &format!("int unique_{dir}_{file};\n{words}"));
+                tree.write(&format!("d{dir}/f{file}.c"), format!("int unique_{dir}_{file};\n{words}"));
             }
         }
         tree

@@ -95,11 +95,11 @@ fn request(id: u64, method: &str, params: Value) -> String {
 /// The message with an id in a body: plain JSON, or the events of a stream, in chunks.
 #[track_caller]
 fn message(body: &str) -> Value {
-    let messages = body.lines().filter_map(|line| {
+    let mut messages = body.lines().filter_map(|line| {
         let line = line.strip_prefix("data: ").or_else(|| line.strip_prefix("data:")).unwrap_or(line);
         serde_json::from_str::<Value>(line).ok().filter(|message| message.get("id").is_some())
     });
-    messages.last().unwrap_or_else(|| panic!("no message: {body:?}"))
+    messages.next_back().unwrap_or_else(|| panic!("no message: {body:?}"))
 }
 
 #[test]

@@ -17,7 +17,8 @@ fn the_handshake_does_not_wait_for_anything() {
     // All of that was answered while the first run was going on.
     let status = client.good("status", json!({}));
     assert_eq!(status["operations"][0]["operation_id"], "op-1", "{status}");
-    assert_eq!((&status["keeping"]["by"], &status["index"]["complete"] == &json!(true)), (&json!("starting"), false));
+    assert_eq!(status["keeping"]["by"], "starting");
+    assert_ne!(status["index"]["complete"], true);
     client.good("manage_operations", json!({"action": "cancel"}));
     let ended = client.until("manage_operations", &json!({"operation_id": "op-1"}), |answer| {
         answer["operations"][0]["status"] == "cancelled"

@@ -43,7 +43,7 @@ fn input() -> Value {
         "languages": {"type": "array", "items": {"type": "string"}, "description": "Only files of these languages, such as rust or c++"},
         "limit": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 40, "description": "The most hits to show"},
         "per_file": {"type": "integer", "minimum": 0, "maximum": 1000, "default": 8, "description": "The most hits to show of one file; 0 for all"},
-        "token_budget": {"type": "integer", "minimum": 100, "maximum": 50000, "default": 2500, "description": "About how many tokens (of 4 bytes) the answer may take"},
+        "token_budget": {"type": "integer", "minimum": 100, "maximum": 50000, "default": 2500, "description": "About how many tokens (of 4 bytes) the text of the answer may take"},
     });
     schema(properties, &["query"])
 }
