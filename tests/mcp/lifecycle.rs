@@ -90,7 +90,8 @@ fn signals_end_it_also_in_the_middle_of_a_run() {
         next.until("manage_operations", &json!({"operation_id": "op-1"}), |answer| {
             answer["operations"][0]["status"] == "completed"
         });
-        assert_eq!(next.good("search", json!({"query": "unique_59_39"}))["hits_shown"], 1);
+        let last = json!({"query": "unique_59_39;", "mode": "substring"});
+        assert_eq!(next.good("search", last)["hits_shown"], 1);
     }
 }
 
