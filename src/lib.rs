@@ -59,9 +59,9 @@ pub mod symbols;
 pub mod text;
 
 pub use engine::{
-    Canceller, Config, Engine, EngineBuilder, Event, FileList, Freshness, Outcome, Progress, Repair, Report, Rule,
-    RulesConfig, Run, Seconds, Shards, Snapshot, Status, Verdicts, Verification, Watch, WatchEvent, WatchOptions,
-    WatchState, WatchStopper,
+    Canceller, Config, Engine, EngineBuilder, Event, FileList, Freshness, Outcome, Outline, Progress, Repair, Report,
+    Rule, RulesConfig, Run, Seconds, Shards, Snapshot, Status, SymbolProgress, SymbolReport, SymbolRun, Verdicts,
+    Verification, Watch, WatchEvent, WatchOptions, WatchState, WatchStopper,
 };
 pub use error::{Error, OpenError, QueryError, RunError, Skip};
 pub use io::BackendChoice;

@@ -19,6 +19,9 @@ mod show;
 mod signals;
 #[path = "cli/support.rs"]
 mod support;
+#[cfg(feature = "symbols")]
+#[path = "cli/symbols.rs"]
+mod symbols;
 #[path = "cli/terminal.rs"]
 mod terminal;
 #[path = "cli/watch.rs"]

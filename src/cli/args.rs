@@ -101,6 +101,10 @@ pub(crate) enum Command {
     CheckIgnore(CheckIgnoreArgs),
     /// Say why a file is or is not in the index
     Explain(ExplainArgs),
+    /// Show what a file defines
+    Outline(OutlineArgs),
+    /// Extract the symbols of an index, for search --mode symbol
+    Symbols(PathArg),
     /// Show what an index holds
     Status(PathArg),
     /// Check an index from end to end
@@ -135,6 +139,9 @@ pub(crate) struct IndexArgs {
     pub(crate) run: RunArgs,
     #[command(flatten)]
     pub(crate) rules: RuleArgs,
+    /// When text can be searched, extract the symbols as well
+    #[arg(long)]
+    pub(crate) symbols: bool,
     /// The directory to index [default: .]
     pub(crate) path: Option<PathBuf>,
 }
@@ -204,6 +211,9 @@ pub(crate) struct WatchArgs {
     /// Do not let the kernel tell what changes, but go over the tree every so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) poll: Option<u32>,
+    /// Extract symbols as well, after each update
+    #[arg(long)]
+    pub(crate) symbols: bool,
     /// The directory to watch [default: .]
     pub(crate) path: Option<PathBuf>,
 }
@@ -338,6 +348,13 @@ pub(crate) struct ExplainArgs {
     pub(crate) rules: RuleArgs,
 }
 
+/// `outline`.
+#[derive(Args, Debug)]
+pub(crate) struct OutlineArgs {
+    /// The file
+    pub(crate) file: PathBuf,
+}
+
 /// `verify`.
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
@@ -424,6 +441,8 @@ pub(crate) enum Mode {
     Substring,
     /// A regular expression
     Regex,
+    /// The name of a definition, its beginning or its humps (schTim); Type::name, name*
+    Symbol,
     /// By meaning: not in this version
     #[value(hide = true)]
     Semantic,

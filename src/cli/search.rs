@@ -108,6 +108,7 @@ impl Asked<'_> {
             tell_suggestions(&suggestions);
         }
         tell_unreadable(result.unreadable, &self.tree.root);
+        tell_pending(result.symbols_pending, &self.tree.root);
         Ok(Exit::Done)
     }
 
@@ -146,6 +147,7 @@ impl Asked<'_> {
             tell_suggestions(&suggestions);
         }
         tell_unreadable(result.unreadable, &self.tree.root);
+        tell_pending(result.symbols_pending, &self.tree.root);
         Ok(Exit::Done)
     }
 
@@ -221,6 +223,7 @@ fn mode(args: &SearchArgs) -> Result<Mode, Failure> {
         None | Some(ModeArg::Text) => Ok(Mode::Text),
         Some(ModeArg::Substring) => Ok(Mode::Substring),
         Some(ModeArg::Regex) => Ok(Mode::Regex),
+        Some(ModeArg::Symbol) => Ok(Mode::Symbol),
         Some(ModeArg::Semantic) => Err(no_embeddings("semantic")),
         Some(ModeArg::Hybrid) => Err(no_embeddings("hybrid")),
     }
@@ -250,5 +253,14 @@ fn tell_unreadable(unreadable: usize, root: &Path) {
         output::note(&format!(
             "{files} indexed files could not be read any more: `leindex-engine {root}` updates the index"
         ));
+    }
+}
+
+/// Symbols trail the text: what is not there may only not be there yet.
+fn tell_pending(files: usize, root: &Path) {
+    if files > 0 {
+        let files = things(files as u64, "file is", "files are");
+        let root = root.display();
+        output::note(&format!("the symbols of {files} not extracted yet: `leindex-engine symbols {root}` does it"));
     }
 }

@@ -7,6 +7,7 @@ use crate::query::{FileMatches, Query, SearchResult, Searcher};
 use crate::record::{FileMeta, Flags, path_bytes};
 use crate::store::schema::{Entry, Published};
 use crate::store::{Store, StoreReader, seal};
+use crate::symbols::{Grammar, VERSION};
 use crate::text::index::{TextReader, damaged_files, segment_files};
 use crate::text::language::Language;
 use std::collections::BTreeMap;
@@ -45,6 +46,10 @@ pub struct Status {
     pub too_large: u64,
     /// Bytes of the files that can be searched.
     pub content_bytes: u64,
+    /// Files whose symbols are stored.
+    pub symbol_files: u64,
+    /// Files in languages with a grammar whose symbols are not stored, or not yet.
+    pub symbols_pending: u64,
     /// Directories.
     pub dirs: u64,
     /// Segments of the text index.
@@ -204,18 +209,27 @@ impl Snapshot {
             index_bytes: self.index_bytes,
             ..Status::default()
         };
-        self.for_each_file(|_, meta| {
+        let state = self.searcher.with_reader(StoreReader::symbols_state);
+        let state = state.map_err(|error| error.into_query(Path::new("")))?;
+        let mut with_grammar = 0;
+        self.for_each_file(|path, meta| {
             if meta.flags.has(Flags::INDEXED) {
                 status.indexed += 1;
                 status.content_bytes += meta.size;
                 let language = Language::from_code(meta.language).unwrap_or_default();
                 *status.languages.entry(language.name()).or_default() += 1;
+                with_grammar += u64::from(Grammar::of(language.name(), path).is_some());
             } else if meta.flags.has(Flags::TOO_LARGE) {
                 status.too_large += 1;
             } else {
                 status.binary += 1;
             }
         })?;
+        if state.version == VERSION {
+            let files = self.searcher.with_reader(StoreReader::symbol_files);
+            status.symbol_files = files.map_err(|error| error.into_query(Path::new("")))?;
+        }
+        status.symbols_pending = with_grammar - status.symbol_files.min(with_grammar);
         let counts = self.searcher.with_reader(StoreReader::counts);
         status.dirs = counts.map_err(|error| error.into_query(Path::new("")))?.1;
         Ok(status)

@@ -4,6 +4,7 @@
 //! * `candidates`: a plan to the files of each segment that satisfy it.
 //! * `text`: words to scored files, exact identifiers first.
 //! * `read`: candidates to the bytes of their files.
+//! * `symbol`: the name of a definition to where it stands.
 //! * `lines`: a file to its matching lines, as ripgrep reports them.
 //! * `context`: a hit to the lines that are shown of it.
 //! * `line_search`, `files`: candidates to matching lines, or to how many lines of each file match.
@@ -26,15 +27,19 @@ pub mod plan;
 mod read;
 mod searcher;
 mod suggest;
+mod symbol;
 mod text;
 
 pub use files::{FileMatch, FileMatches};
 pub use order::Sort;
+pub(crate) use read::{Candidate, Readers, read_each};
 pub(crate) use searcher::Searcher;
 
 use crate::limits::CONTEXT_LINES_MAX;
+use crate::symbols::Symbol;
 use context::{Context, Shown};
 use order::Order;
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// How a query is understood.
@@ -48,6 +53,9 @@ pub enum Mode {
     Substring,
     /// A regular expression, in ripgrep's syntax.
     Regex,
+    /// The name of a definition: exact, or else its beginning or its humps. `name*` for beginnings only, `Type::name` for
+    /// what belongs to a type. See [`crate::Engine::symbols`].
+    Symbol,
 }
 
 /// What to search for. Built with [`Query::text`], [`Query::substring`] or [`Query::regex`].
@@ -193,12 +201,14 @@ pub struct Hit {
     pub before: Vec<String>,
     /// Lines after it, the nearest one first.
     pub after: Vec<String>,
+    /// What is defined here, in [`Mode::Symbol`].
+    pub symbol: Option<Symbol>,
 }
 
 impl Hit {
     fn new(path: PathBuf, at: (u64, u64), score: f32, shown: Shown) -> Hit {
         let Shown { text, cut, before, after } = shown;
-        Hit { path, line: at.0, column: at.1, score, text, cut, before, after }
+        Hit { path, line: at.0, column: at.1, score, text, cut, before, after, symbol: None }
     }
 }
 
@@ -216,6 +226,8 @@ pub struct SearchResult {
     pub files_read: usize,
     /// Candidates that could not be read any more: gone or changed since the generation was made.
     pub unreadable: usize,
+    /// Files that may define what was asked for and whose symbols are not known yet, in [`Mode::Symbol`].
+    pub symbols_pending: usize,
     /// Whether the limit cut the answer.
     pub truncated: bool,
     /// Files among those with a hit that have more hits than [`Query::per_file`] let through.
@@ -224,4 +236,17 @@ pub struct SearchResult {
     pub generation: u64,
     /// How the index was used: the plan.
     pub plan: String,
+}
+
+impl SearchResult {
+    /// Drops all but the first hits of each file.
+    fn cap_files(&mut self, per_file: usize) {
+        let mut counts: HashMap<PathBuf, usize> = HashMap::new();
+        self.hits.retain(|hit| {
+            let count = counts.entry(hit.path.clone()).or_default();
+            *count += 1;
+            *count <= per_file
+        });
+        self.capped_files = counts.values().filter(|&&count| count > per_file).count();
+    }
 }

@@ -3,9 +3,10 @@
 use super::candidates::Segment;
 use super::context::{Context, Shown};
 use super::filter::Filter;
+use super::plan::Limits;
 use super::read::{Candidate, Readers, read_each};
 use super::text::{BestLine, Closeness, best_line, plan_text, query_for, words};
-use super::{Hit, Mode, Query, SearchResult};
+use super::{Hit, Mode, Query, SearchResult, symbol};
 use crate::error::{QueryError, StoreError};
 use crate::record::{DirId, FileId, FileMeta, bytes_path};
 use crate::store::StoreReader;
@@ -38,12 +39,12 @@ const CLOSENESS_BONUS: f32 = 1000.0;
 
 /// Everything that is needed to answer queries on one generation.
 pub(crate) struct Searcher {
-    pub(super) root: PathBuf,
+    root: PathBuf,
     index_dir: PathBuf,
     pub(super) generation: u64,
     reader: Mutex<StoreReader>,
     text: TextReader,
-    pub(super) segments: Vec<Segment>,
+    segments: Vec<Segment>,
     dirs: Mutex<HashMap<DirId, DirNames>>,
 }
 
@@ -124,9 +125,22 @@ impl Searcher {
         let mut result = match query.mode {
             Mode::Text => self.text_search(query, &filter),
             Mode::Substring | Mode::Regex => self.line_search(query, &filter),
+            Mode::Symbol => symbol::search(self, query, &filter).and_then(|mut found| {
+                found.cap_files(query.per_file_or_all());
+                self.order_hits(query.order, &mut found.hits)?;
+                Ok(found)
+            }),
         }?;
         result.generation = self.generation;
         Ok(result)
+    }
+
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     pub(super) fn failed(&self, error: impl Into<StoreError>) -> QueryError {
@@ -278,6 +292,11 @@ impl Searcher {
     pub(crate) fn text(&self) -> &TextReader {
         &self.text
     }
+}
+
+/// Knows about runs that hold odd characters, as the index does.
+pub(super) fn limits() -> Limits {
+    Limits { odd_runs: true, ..Limits::default() }
 }
 
 /// Whether reading more files would not change the first hits, or not by enough to be worth it. Identifiers are looked for

@@ -84,7 +84,7 @@ impl Searcher {
     }
 
     fn is_known(&self, piece: &Piece) -> Result<bool, QueryError> {
-        for segment in &self.segments {
+        for segment in self.segments() {
             let known = match piece.open {
                 (false, false) => segment.files_with(&piece.word).map(|files| files > 0),
                 open => segment.has_like(&piece.word, open),
@@ -103,7 +103,7 @@ impl Searcher {
             return Ok(Vec::new());
         }
         let mut near: BTreeMap<Vec<u8>, (u8, u64)> = BTreeMap::new();
-        for segment in &self.segments {
+        for segment in self.segments() {
             let add = |term: &[u8], slips: u8, files: u32| {
                 near.entry(term.to_vec()).or_insert((slips, 0)).1 += u64::from(files);
             };
@@ -143,7 +143,7 @@ fn slips_max(len: usize) -> u8 {
 /// The parts of the pattern that stand for themselves, and whether terms may go on beyond their ends.
 fn literals(query: &Query) -> Vec<(Range<usize>, bool)> {
     match query.mode {
-        Mode::Text => vec![(0..query.pattern.len(), false)],
+        Mode::Text | Mode::Symbol => vec![(0..query.pattern.len(), false)],
         Mode::Substring => vec![(0..query.pattern.len(), true)],
         Mode::Regex => {
             let Ok(parsed) = ast::parse::Parser::new().parse(&query.pattern) else { return Vec::new() };

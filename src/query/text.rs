@@ -248,7 +248,7 @@ fn closeness<'c>(word: &Word, content: &[u8], lowered: &dyn Fn() -> &'c [u8]) ->
 }
 
 /// Where `needle` stands with no identifier character on either side.
-fn find_identifier(content: &[u8], needle: &[u8]) -> Option<usize> {
+pub(super) fn find_identifier(content: &[u8], needle: &[u8]) -> Option<usize> {
     let is_word = |byte: Option<&u8>| byte.is_some_and(|&b| b.is_ascii_alphanumeric() || b == b'_' || b >= 0x80);
     memchr::memmem::find_iter(content, needle).find(|&at| {
         let before = at.checked_sub(1).and_then(|before| content.get(before));

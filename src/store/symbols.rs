@@ -110,6 +110,15 @@ impl StoreReader {
         Ok(!bytes.is_empty())
     }
 
+    /// How many versions have symbols.
+    pub(crate) fn symbol_files(&self) -> Result<u64, StoreError> {
+        let mut files = 0;
+        for item in self.tables().symbols.iter(self.txn())? {
+            files += u64::from(item?.0.ends_with(&[0, 0]));
+        }
+        Ok(files)
+    }
+
     /// Calls `each` with the id and bytes of each version that has symbols.
     pub(crate) fn for_each_symbols(
         &self,
@@ -201,7 +210,9 @@ mod tests {
         ];
         assert_eq!(store.write_symbols(&files, state).unwrap(), 2, "one has changed, and one is gone");
         assert_eq!(stored(&store), [(1, 1), (2, 3 * PIECE_BYTES_MAX), (3, PIECE_BYTES_MAX + 1)]);
-        assert_eq!(StoreReader::begin(&store).unwrap().symbols_state().unwrap(), state);
+        let reader = StoreReader::begin(&store).unwrap();
+        assert_eq!((reader.symbols_state().unwrap(), reader.symbol_files().unwrap()), (state, 3));
+        drop(reader);
         publish(&store, 2, &[("c", 4, Some(3))], vec![Removal { parent: ROOT, name: "b".into(), gone: Gone::File(2) }]);
         assert_eq!(stored(&store), [(1, 1)]);
         store.write_symbols(&[symbols("c", 4, 8)], SymbolsState { version: 2, done_below: 5 }).unwrap();

@@ -5,7 +5,7 @@
 //! how many follow, and those. Numbers are LEB128. Macros of a register file share most of their names, so ten of them take
 //! what one would.
 
-use super::{Cut, Extracted, Symbol, SymbolKind};
+use super::{Extracted, Symbol, SymbolKind};
 
 /// What a symbol belongs to: nothing.
 const NO_CONTAINER: u8 = 0;
@@ -79,7 +79,6 @@ impl Stored<'_> {
 #[derive(Debug)]
 pub(crate) struct Symbols<'b> {
     rest: &'b [u8],
-    cut: Option<Cut>,
     line: u32,
     name: Vec<u8>,
     container: &'b [u8],
@@ -88,12 +87,8 @@ pub(crate) struct Symbols<'b> {
 
 impl<'b> Symbols<'b> {
     pub(crate) fn new(bytes: &'b [u8]) -> Symbols<'b> {
-        let (cut, rest) = bytes.split_first().map_or((0, bytes), |(cut, rest)| (*cut, rest));
-        Symbols { rest, cut: Cut::from_code(cut), line: 0, name: Vec::new(), container: b"", damaged: bytes.is_empty() }
-    }
-
-    pub(crate) fn cut(&self) -> Option<Cut> {
-        self.cut
+        let rest = bytes.get(1..).unwrap_or_default();
+        Symbols { rest, line: 0, name: Vec::new(), container: b"", damaged: bytes.is_empty() }
     }
 
     /// Whether the bytes were not what [`encode`] makes. To be asked after the last symbol.
@@ -159,21 +154,23 @@ impl<'b> Symbols<'b> {
         self.rest = rest;
         Some(bytes)
     }
-
-    /// All of them.
-    pub(crate) fn collect(mut self) -> Option<Extracted> {
-        let mut symbols = Vec::new();
-        while let Some(symbol) = self.next() {
-            symbols.push(symbol.to_symbol());
-        }
-        (!self.damaged).then_some(Extracted { symbols, cut: self.cut })
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Cut;
     use super::*;
     use proptest::prelude::*;
+
+    fn decoded(bytes: &[u8]) -> Option<Extracted> {
+        let cut = Cut::from_code(*bytes.first()?);
+        let mut stored = Symbols::new(bytes);
+        let mut symbols = Vec::new();
+        while let Some(symbol) = stored.next() {
+            symbols.push(symbol.to_symbol());
+        }
+        (!stored.is_damaged()).then_some(Extracted { symbols, cut })
+    }
 
     fn symbols() -> impl Strategy<Value = Extracted> {
         let one = (".{0,12}", 1..=13u8, 0..1000u32, 0..1000u32, proptest::option::of("[a-z:]{1,6}"));
@@ -191,7 +188,7 @@ mod tests {
     proptest! {
         #[test]
         fn symbols_round_trip(extracted in symbols()) {
-            prop_assert_eq!(Symbols::new(&encode(&extracted)).collect(), Some(extracted));
+            prop_assert_eq!(decoded(&encode(&extracted)), Some(extracted));
         }
 
         #[test]
@@ -205,7 +202,7 @@ mod tests {
             let bytes = encode(&extracted);
             let short = &bytes[..cut.index(bytes.len())];
             // A cut between two symbols is for the checksum to see.
-            let known = Symbols::new(short).collect();
+            let known = decoded(short);
             prop_assert!(known.is_none_or(|known| extracted.symbols.starts_with(&known.symbols)));
         }
     }

@@ -5,6 +5,8 @@ use super::{Cut, Extracted, Symbol, SymbolKind};
 use crate::limits::{SYMBOL_BYTES_MAX, SYMBOL_NAME_BYTES_MAX, SYMBOL_PARSE_TIME, SYMBOLS_PER_FILE_MAX};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tree_sitter::{Node, ParseOptions, Parser, Tree, TreeCursor};
 
@@ -15,6 +17,7 @@ const DECLARATORS_MAX: usize = 32;
 #[derive(Default)]
 pub struct Extractor {
     grammars: HashMap<Grammar, Loaded>,
+    cancelled: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Extractor {
@@ -60,6 +63,12 @@ impl Extractor {
         Extractor::default()
     }
 
+    /// The same that gives a parse up when the flag is set, as if it took too long.
+    #[must_use]
+    pub fn cancelled_by(self, flag: Arc<AtomicBool>) -> Extractor {
+        Extractor { cancelled: flag, ..self }
+    }
+
     /// The definitions of a file with this text. A header that is not C is read as C++.
     pub fn extract(&mut self, grammar: Grammar, text: &str) -> Extracted {
         self.extract_within(grammar, text, SYMBOL_PARSE_TIME)
@@ -81,7 +90,9 @@ impl Extractor {
                 None => return Extracted::default(),
             },
         };
-        let Some(tree) = parse(&mut loaded.parser, text, patience) else {
+        let until = Instant::now() + patience;
+        let is_over = || self.cancelled.load(Relaxed) || Instant::now() >= until;
+        let Some(tree) = parse(&mut loaded.parser, text, is_over) else {
             return Extracted { symbols: Vec::new(), cut: Some(Cut::Time) };
         };
         let mut walk = Walk { loaded, grammar, text, scopes: Vec::new(), symbols: Vec::new() };
@@ -105,11 +116,9 @@ fn is_cpp(text: &str) -> bool {
     })
 }
 
-fn parse(parser: &mut Parser, text: &str, patience: Duration) -> Option<Tree> {
-    let until = Instant::now() + patience;
-    let mut progress = |_: &tree_sitter::ParseState| {
-        if Instant::now() < until { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    };
+fn parse(parser: &mut Parser, text: &str, is_over: impl Fn() -> bool) -> Option<Tree> {
+    let mut progress =
+        |_: &tree_sitter::ParseState| if is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let bytes = text.as_bytes();
     let mut read = |at: usize, _| bytes.get(at..).unwrap_or_default();
     let tree = parser.parse_with_options(&mut read, None, Some(ParseOptions::new().progress_callback(&mut progress)));

@@ -16,7 +16,7 @@ mod tests;
 #[cfg(not(feature = "symbols"))]
 mod without_grammars;
 
-pub(crate) use encode::{Symbols, encode};
+pub(crate) use encode::{Stored, Symbols, encode};
 #[cfg(feature = "symbols")]
 pub use extract::Extractor;
 pub use grammar::Grammar;
@@ -139,6 +139,7 @@ pub enum Cut {
     Count,
 }
 
+#[cfg(test)]
 impl Cut {
     fn from_code(code: u8) -> Option<Cut> {
         [Cut::Time, Cut::Size, Cut::Count].get(usize::from(code).checked_sub(1)?).copied()
