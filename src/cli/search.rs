@@ -37,7 +37,7 @@ pub(crate) fn run(args: SearchArgs, common: &CommonArgs) -> Result<Exit, Failure
     let mode = mode(&args)?;
     let files_only = args.show.files_with_matches || args.show.count;
     if args.show.null && !files_only {
-        return Err(Failure::Usage("--null: ends the paths of -l and -c: give one of them, or --json".into()));
+        return Err(Failure::Usage("--null: ends the paths that -l and -c show: give one of these as well".into()));
     }
     let tree = root::find(args.path.clone(), Options::from_args(common))?;
     let ui = Ui::new(&tree.options);

@@ -131,8 +131,9 @@ impl Query {
         self
     }
 
-    /// How many lines before and after each hit are wanted; more than [`CONTEXT_LINES_MAX`] are taken as so many. Default
-    /// none.
+    /// How many lines before and after each hit are wanted; more than [`CONTEXT_LINES_MAX`] are taken as so many. Every
+    /// hit has its own, also where hits are near to each other: with [`Query::limit`] 0, that is many times the files.
+    /// Default none.
     pub fn context(mut self, before: usize, after: usize) -> Query {
         self.context = Context { before: before.min(CONTEXT_LINES_MAX), after: after.min(CONTEXT_LINES_MAX) };
         self

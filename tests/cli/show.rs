@@ -56,7 +56,7 @@ fn files_and_counts() {
     assert_eq!(words, "a b/c.rs:9\n");
     let none = tree.expect(0, &["search", "-l", "nowhere_at_all"]);
     assert!(none.out.is_empty() && none.err.contains("no hits"), "{}", none.err);
-    assert!(tree.expect(2, &["search", "x", "-0"]).error().contains("-l and -c"));
+    assert!(tree.expect(2, &["search", "x", "-0"]).error().contains("-l and -c show"));
     assert_eq!(tree.run(&["search", "x", "-l", "-c"]).code, Some(2));
 }
 
