@@ -41,7 +41,7 @@ const FLOORS: [(&str, u8); 19] = [
 const EDGES: [(&str, &[&str]); 3] = [
     ("shard", &["io", "rules", "text", "store"]),
     ("commit", &["store", "text", "embed"]),
-    ("query", &["store", "text", "embed"]),
+    ("query", &["store", "text", "symbols", "embed"]),
 ];
 /// What readers of the metadata store may name of it.
 const STORE_TO_READ: [&str; 5] = ["Store", "StoreReader", "Child", "read", "schema"];

@@ -2,6 +2,7 @@
 
 use super::output::path_bytes;
 use base64::Engine as _;
+use leindex_engine::symbols::Symbol;
 use leindex_engine::{Freshness, Hit, IoStats, Outcome, Report, Skip, WatchEvent, WatchState};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::io::{self, Write};
@@ -235,6 +236,30 @@ struct HitJson<'a> {
     before: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    symbol: Option<DefinitionJson<'a>>,
+}
+
+/// What is defined at a hit, or in a file.
+#[derive(serde::Serialize)]
+pub(crate) struct DefinitionJson<'a> {
+    name: &'a str,
+    kind: &'static str,
+    line: u32,
+    end_line: u32,
+    container: Option<&'a str>,
+}
+
+impl<'a> From<&'a Symbol> for DefinitionJson<'a> {
+    fn from(symbol: &'a Symbol) -> Self {
+        DefinitionJson {
+            name: &symbol.name,
+            kind: symbol.kind.name(),
+            line: symbol.line,
+            end_line: symbol.end_line,
+            container: symbol.container.as_deref(),
+        }
+    }
 }
 
 fn is_false(value: &bool) -> bool {
@@ -280,11 +305,12 @@ pub(crate) struct Counts {
 
 /// One hit of `search --json`, a line.
 pub(crate) fn hit(out: &mut impl Write, path: &Path, hit: &Hit, context: bool) -> io::Result<()> {
-    let Hit { line: number, column, score, text, cut, before, after, .. } = hit;
+    let Hit { line: number, column, score, text, cut, before, after, symbol, .. } = hit;
     let around = |lines| context.then_some(lines);
     let (before, after) = (around(&before[..]), around(&after[..]));
     let path = path.into();
-    line(out, &HitJson { path, line: *number, column: *column, score: *score, text, cut: *cut, before, after })
+    let symbol = symbol.as_ref().map(DefinitionJson::from);
+    line(out, &HitJson { path, line: *number, column: *column, score: *score, text, cut: *cut, before, after, symbol })
 }
 
 /// One file of `search --json` with `-l` or `-c`, a line.

@@ -2,24 +2,18 @@
 
 use super::args::{CommonArgs, OutlineArgs};
 use super::exit::{Exit, Failure};
-use super::json::{self, JsonPath};
+use super::json::{self, DefinitionJson, JsonPath};
 use super::options::Options;
 use super::output::{self, Ui, one_line, path_bytes};
 use super::{log, root};
-use leindex_engine::Outline;
 use leindex_engine::symbols::{Cut, Symbol};
 use std::io::{self, Write};
 
 #[derive(serde::Serialize)]
-struct SymbolJson<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
+struct OutlineJson<'a> {
     path: JsonPath,
-    name: &'a str,
-    symbol: &'static str,
-    line: u32,
-    end_line: u32,
-    container: Option<&'a str>,
+    #[serde(flatten)]
+    symbol: DefinitionJson<'a>,
 }
 
 /// Runs the subcommand.
@@ -32,7 +26,8 @@ pub(crate) fn run(args: OutlineArgs, common: &CommonArgs) -> Result<Exit, Failur
     let mut out = output::stdout();
     if ui.json {
         for symbol in &outline.symbols {
-            json::line(&mut out, &symbol_json(&outline, symbol))?;
+            let path = (&*path_bytes(&outline.path)).into();
+            json::line(&mut out, &OutlineJson { path, symbol: symbol.into() })?;
         }
     } else {
         write(&mut out, &outline.symbols, &ui)?;
@@ -47,18 +42,6 @@ pub(crate) fn run(args: OutlineArgs, common: &CommonArgs) -> Result<Exit, Failur
         None => {}
     }
     Ok(Exit::Done)
-}
-
-fn symbol_json<'a>(outline: &Outline, symbol: &'a Symbol) -> SymbolJson<'a> {
-    SymbolJson {
-        kind: "symbol",
-        path: (&*path_bytes(&outline.path)).into(),
-        name: &symbol.name,
-        symbol: symbol.kind.name(),
-        line: symbol.line,
-        end_line: symbol.end_line,
-        container: symbol.container.as_deref(),
-    }
 }
 
 /// A line each: number, kind and name, what belongs to something below it and indented.

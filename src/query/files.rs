@@ -101,7 +101,7 @@ impl Searcher {
             let dir_id = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
             candidates.push(Candidate::new(dir_id, dir, name, size));
         }
-        let readers = Readers::new(self.root());
+        let readers = Readers::new(&self.root);
         let count = |scratch: &mut String, content: std::io::Result<&[u8]>| match content {
             Ok(content) => match decode(content, scratch) {
                 Decoded::Text { text, .. } => terms.count_lines(text.as_bytes()),

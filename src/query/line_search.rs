@@ -2,9 +2,9 @@
 
 use super::filter::Filter;
 use super::lines::{Line, LineCounter, LineSearcher, Lines, Wanted, matcher};
-use super::plan::{Planned, plan_literal, plan_regex};
+use super::plan::{Limits, Planned, plan_literal, plan_regex};
 use super::read::{Candidate, Readers, read_each};
-use super::searcher::{FIRST_ROUND, ROUND_GROWTH, Searcher, limits};
+use super::searcher::{FIRST_ROUND, ROUND_GROWTH, Searcher};
 use super::{FileMatch, FileMatches, Hit, Mode, Query, SearchResult};
 use crate::error::QueryError;
 use crate::record::bytes_path;
@@ -22,10 +22,12 @@ impl Prepared {
         let literal = query.mode == Mode::Substring;
         // The matcher's own error is the one that ripgrep's users know.
         let matcher = matcher(query, literal)?;
+        // Knows about runs that hold odd characters, as the index does.
+        let limits = Limits { odd_runs: true, ..Limits::default() };
         let planned = if literal {
-            plan_literal(query.pattern.as_bytes(), query.case_insensitive, &limits())
+            plan_literal(query.pattern.as_bytes(), query.case_insensitive, &limits)
         } else {
-            plan_regex(&query.pattern, query.case_insensitive, &limits())
+            plan_regex(&query.pattern, query.case_insensitive, &limits)
                 .map_err(|error| QueryError::Pattern { detail: error.to_string() })?
         };
         Ok(Prepared { matcher, planned })
@@ -59,7 +61,7 @@ impl Searcher {
         let limit = query.limit_or_all();
         // One hit more than asked for is looked for, to know whether the limit cut anything.
         let wanted = limit.saturating_add(1);
-        let readers = Readers::new(self.root());
+        let readers = Readers::new(&self.root);
         // For each file that has more hits than it may show: how many hits there were after its last one.
         let mut capped = Vec::new();
         while result.hits.len() < wanted {
@@ -88,7 +90,7 @@ impl Searcher {
         let mut result =
             FileMatches { candidates: candidates.count, plan: planned.to_string(), ..FileMatches::default() };
         let limit = query.limit_or_all();
-        let readers = Readers::new(self.root());
+        let readers = Readers::new(&self.root);
         while result.files.len() <= limit {
             let now = candidates.next_round()?;
             if now.is_empty() {
@@ -128,7 +130,7 @@ impl Searcher {
         planned: &Planned,
     ) -> Result<Candidates<'s>, QueryError> {
         let mut files = Vec::new();
-        for segment in self.segments() {
+        for segment in &self.segments {
             let docs = segment.candidates(planned, &filter.languages).map_err(|error| self.failed(error))?;
             files.extend(docs.into_iter().map(|doc| segment.file(doc)));
         }

@@ -3,7 +3,6 @@
 use super::candidates::Segment;
 use super::context::{Context, Shown};
 use super::filter::Filter;
-use super::plan::Limits;
 use super::read::{Candidate, Readers, read_each};
 use super::text::{BestLine, Closeness, best_line, plan_text, query_for, words};
 use super::{Hit, Mode, Query, SearchResult, symbol};
@@ -39,12 +38,12 @@ const CLOSENESS_BONUS: f32 = 1000.0;
 
 /// Everything that is needed to answer queries on one generation.
 pub(crate) struct Searcher {
-    root: PathBuf,
+    pub(super) root: PathBuf,
     index_dir: PathBuf,
     pub(super) generation: u64,
     reader: Mutex<StoreReader>,
     text: TextReader,
-    segments: Vec<Segment>,
+    pub(super) segments: Vec<Segment>,
     dirs: Mutex<HashMap<DirId, DirNames>>,
 }
 
@@ -133,14 +132,6 @@ impl Searcher {
         }?;
         result.generation = self.generation;
         Ok(result)
-    }
-
-    pub(super) fn segments(&self) -> &[Segment] {
-        &self.segments
-    }
-
-    pub(super) fn root(&self) -> &Path {
-        &self.root
     }
 
     pub(super) fn failed(&self, error: impl Into<StoreError>) -> QueryError {
@@ -292,11 +283,6 @@ impl Searcher {
     pub(crate) fn text(&self) -> &TextReader {
         &self.text
     }
-}
-
-/// Knows about runs that hold odd characters, as the index does.
-pub(super) fn limits() -> Limits {
-    Limits { odd_runs: true, ..Limits::default() }
 }
 
 /// Whether reading more files would not change the first hits, or not by enough to be worth it. Identifiers are looked for

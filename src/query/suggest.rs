@@ -84,7 +84,7 @@ impl Searcher {
 
     fn files_with(&self, term: &[u8]) -> Result<u64, QueryError> {
         let of_segment = |segment: &Segment| segment.files_with(term).map(u64::from);
-        let counts = self.segments().iter().map(of_segment).sum::<tantivy::Result<u64>>();
+        let counts = self.segments.iter().map(of_segment).sum::<tantivy::Result<u64>>();
         counts.map_err(|error| self.failed(error))
     }
 
@@ -114,7 +114,7 @@ impl Searcher {
     }
 
     fn is_known(&self, piece: &Piece) -> Result<bool, QueryError> {
-        for segment in self.segments() {
+        for segment in &self.segments {
             let known = match piece.open {
                 (false, false) => segment.files_with(&piece.word).map(|files| files > 0),
                 open => segment.has_like(&piece.word, open),
@@ -133,7 +133,7 @@ impl Searcher {
             return Ok(Vec::new());
         }
         let mut near: BTreeMap<Vec<u8>, (u8, u64)> = BTreeMap::new();
-        for segment in self.segments() {
+        for segment in &self.segments {
             let add = |term: &[u8], slips: u8, files: u32| {
                 if slips == 0 {
                     return;

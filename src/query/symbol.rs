@@ -6,9 +6,9 @@
 
 use super::context::Shown;
 use super::filter::Filter;
-use super::plan::{Fragment, Plan, Planned, Shape, plan_literal};
+use super::plan::{Fragment, Limits, Plan, Planned, Shape, plan_literal};
 use super::read::{Candidate, Readers, read_indexed};
-use super::searcher::{Searcher, limits};
+use super::searcher::Searcher;
 use super::text::find_identifier;
 use super::{Hit, Query, SearchResult};
 use crate::error::{QueryError, StoreError};
@@ -118,7 +118,7 @@ impl Wanted {
             let bytes = self.lowered[start..end].to_vec();
             fragments.push(Plan::Fragment(Fragment { shape: Shape::Exact, bytes }));
         });
-        let literal = plan_literal(&self.name, true, &limits());
+        let literal = plan_literal(&self.name, true, &Limits { odd_runs: true, ..Limits::default() });
         // An operator has no run.
         if fragments.is_empty() { literal } else { Planned { plan: Plan::And(fragments), ..literal } }
     }
@@ -168,7 +168,9 @@ pub(super) fn search(searcher: &Searcher, query: &Query, filter: &Filter) -> Res
     let search = Search { searcher, query, filter, wanted, usable: version == VERSION };
     let exact = if search.wanted.prefix { Answer::default() } else { search.exact()? };
     let answer = if exact.found.is_empty() { search.all(exact)? } else { exact };
-    search.hits(answer)
+    let mut result = search.hits(answer)?;
+    searcher.order_hits(query.order, &mut result.hits)?;
+    Ok(result)
 }
 
 struct Search<'s> {
@@ -188,7 +190,7 @@ struct Answer {
     /// Files that were looked at.
     looked_at: usize,
     /// Files whose symbols are not known yet, and that were not parsed either.
-    pending: usize,
+    unknown: usize,
     read: usize,
     unreadable: usize,
     plan: String,
@@ -240,7 +242,7 @@ impl Search<'_> {
         });
         walked.map_err(|error: StoreError| self.searcher.failed(error))?;
         let mut answer = Answer { plan: format!("symbols of {files} files"), looked_at: files, ..exact };
-        answer.pending = dirs.len().saturating_sub(files);
+        answer.unknown = dirs.len().saturating_sub(files);
         for found in &found {
             if !answer.files.contains_key(&found.file)
                 && let Some(file) = dirs.get(&found.file)
@@ -266,7 +268,7 @@ impl Search<'_> {
         if languages.is_empty() {
             return Ok(files);
         }
-        for segment in self.searcher.segments() {
+        for segment in &self.searcher.segments {
             let docs = segment.candidates(planned, &languages);
             let docs = docs.map_err(|error| self.searcher.failed(error))?;
             files.extend(docs.into_iter().map(|doc| segment.file(doc)));
@@ -307,13 +309,13 @@ impl Search<'_> {
         for file in pending {
             let Some(candidate) = self.searcher.candidate(file, 1.0, self.filter)? else { continue };
             if candidates.len() >= PARSED_MAX {
-                answer.pending += 1;
+                answer.unknown += 1;
                 continue;
             }
             ids.push(file.id);
             candidates.push(candidate);
         }
-        let readers = Readers::new(self.searcher.root());
+        let readers = Readers::new(&self.searcher.root);
         let work = |(extractor, scratch): &mut (Extractor, String), index: usize, content: io::Result<&[u8]>| {
             extracted(extractor, scratch, &candidates[index], content?)
         };
@@ -334,7 +336,7 @@ impl Search<'_> {
 
     /// Looks at the files of the best symbols, and shows their lines.
     fn hits(&self, answer: Answer) -> Result<SearchResult, QueryError> {
-        let Answer { mut found, files, looked_at, pending, read, unreadable, plan } = answer;
+        let Answer { mut found, files, looked_at, unknown, read, unreadable, plan } = answer;
         let path = |found: &Found| files.get(&found.file).map(Candidate::path);
         found.sort_by(|a, b| {
             b.rank.cmp(&a.rank).then_with(|| path(a).cmp(&path(b))).then_with(|| a.symbol.line.cmp(&b.symbol.line))
@@ -342,7 +344,7 @@ impl Search<'_> {
         let (limit, per_file) = (self.query.limit_or_all(), self.query.per_file_or_all());
         let mut result =
             SearchResult { candidates: looked_at, files_read: read, unreadable, plan, ..SearchResult::default() };
-        result.symbols_pending = pending;
+        result.symbols_pending = unknown;
         let mut of_file: HashMap<FileId, Vec<usize>> = HashMap::new();
         let mut taken = 0;
         for (index, found) in found.iter().enumerate() {
@@ -367,7 +369,7 @@ impl Search<'_> {
             let wanted = of_file[index].1.iter().filter_map(|&at| Some((at, found.get(at)?)));
             Ok(self.shown(wanted, content, (extractor, scratch), &candidates[index]))
         };
-        let readers = Readers::new(self.searcher.root());
+        let readers = Readers::new(&self.searcher.root);
         let state = || (Extractor::new(), String::new());
         let shown: Vec<io::Result<Vec<(usize, Hit)>>> = read_indexed(&readers, &candidates, state, work);
         let mut hits = Vec::new();

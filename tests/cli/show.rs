@@ -185,3 +185,27 @@ fn on_a_terminal() {
         }
     }
 }
+
+#[test]
+fn definitions_are_shown_the_same_way() {
+    let tree = Tree::with(&[
+        ("b.rs", "struct A;\nimpl A {\n    fn make() {}\n}\nstruct B;\nimpl B {\n    fn make() {}\n}\nfn make() {}\n"),
+        ("a.rs", "// one\nfn make() {}\n"),
+    ]);
+    tree.expect(0, &[]);
+    let text = |args: &[&str]| tree.expect(0, &[&["search", "--mode", "symbol", "make"], args].concat()).text();
+    assert_eq!(text(&["-l", "--sort", "path"]), "a.rs\nb.rs\n");
+    assert_eq!(text(&["-c", "--sortr", "path"]), "b.rs:3\na.rs:1\n");
+    assert_eq!(text(&["-c", "--limit", "1", "--sort", "path"]).lines().count(), 1);
+    let capped = tree.expect(0, &["search", "--mode", "symbol", "make", "-m", "1"]);
+    assert_eq!(capped.lines().len(), 2, "{}", capped.text());
+    assert!(capped.err.contains("1 file has more hits"), "{}", capped.err);
+    // However the hits of a file are ordered, each line is there, and none under a wrong number.
+    let shown = text(&["-C1", "--sort", "path"]);
+    for line in ["a.rs-1-// one", "a.rs:2:4:fn make() {}", "b.rs-2-impl A {", "b.rs:3:8:    fn make() {}", "b.rs-4-}"] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}: {shown}");
+    }
+    assert_eq!(shown.lines().filter(|line| line.contains("make")).count(), 4, "{shown}");
+    let meant = tree.expect(0, &["search", "--mode", "symbol", "mkae"]);
+    assert!(meant.err.contains("did you mean: make?"), "{}", meant.err);
+}

@@ -2,8 +2,9 @@
 
 use super::support::{Tree, shape};
 
-const SYMBOL: &str =
-    r#"{"type":"symbol","path":"rel","name":"x","symbol":"function","line":1,"end_line":2,"container":null}"#;
+const SYMBOL: &str = r#"{"path":"rel","name":"x","kind":"function","line":1,"end_line":2,"container":null}"#;
+const HIT: &str = r#"{"path":"rel","line":1,"column":1,"score":1.0,"text":"x","symbol":
+    {"name":"x","kind":"function","line":1,"end_line":2,"container":null}}"#;
 const EXTRACTED: &str = r#"{"type":"symbols","outcome":"done","pending":3,"files":3,"bytes":1,"symbols":4,
     "cut":{"time":0,"size":0,"count":0},"changed":0,"unreadable":0,"seconds":0.1}"#;
 
@@ -57,6 +58,9 @@ fn names_are_searched_with_and_without_extraction() {
         assert_eq!(tree.expect(0, &[&["search", "--mode", "symbol"], args].concat()).lines(), hits, "{args:?}");
     }
     assert_eq!(tree.expect(0, &["search", "--mode", "symbol", "Lock::take_lock"]).lines(), [hits[1]]);
+    let json = tree.expect(0, &["search", "--mode", "symbol", "take_lock", "--json"]);
+    assert_eq!(shape(json.text().lines().next().unwrap()), shape(HIT));
+    assert_eq!(tree.expect(0, &["search", "--mode", "symbol", "take_lock", "-c"]).lines(), ["lock.c:1", "lock.rs:1"]);
     let status = tree.expect(0, &["status", "--json"]).json_lines();
     assert_eq!(status[0]["symbols"].to_string(), r#"{"files":3,"pending":0}"#);
     assert!(tree.expect(0, &["status"]).text().contains("symbols     of 3 files\n"));

@@ -23,6 +23,7 @@
 //! | `watch.rs` | section 9: how soon a watcher has a new file in the index, and its memory |
 //! | `churn.rs` | section 10: disk use after many updates |
 //! | `cancel.rs` | section 11: how soon a cancelled run ends |
+//! | `symbols.rs` | section 14: what symbols cost, and searches for names |
 //! | `tree.rs` | the generated tree of `--smoke` |
 //! | `report.rs` | tables, checks, verdicts, and the files of a run |
 //!
@@ -47,6 +48,7 @@ mod report;
 mod rg;
 mod rival;
 mod rules;
+mod symbols;
 mod tree;
 mod walk;
 mod watch;
@@ -150,7 +152,7 @@ fn measure(options: Options) -> Result<bool, Failure> {
 
 fn sections(bench: &mut Bench) {
     let mut index_dir = bench.section(1, "Full index from nothing, warm cache", index::full);
-    if !bench.options.wants(1) && (2..=5).any(|section| bench.options.wants(section)) {
+    if !bench.options.wants(1) && [2, 3, 4, 5, 14].into_iter().any(|section| bench.options.wants(section)) {
         index_dir = bench.always("An index for the sections that search or update one", index::prepare);
     }
     if let Some(index_dir) = index_dir {
@@ -168,6 +170,7 @@ fn sections(bench: &mut Bench) {
 
 /// Sections that need an index of the tree.
 fn of_an_index(bench: &mut Bench, index_dir: &Path) {
+    bench.section(14, "Symbols", |bench| symbols::measure(bench, index_dir));
     bench.section(2, "Nothing changed", |bench| index::unchanged(bench, index_dir));
     let sets = bench.section(3, "Searches in process", |bench| latency::in_process(bench, index_dir));
     bench.section(4, "A search as a process", |bench| latency::as_process(bench, index_dir, sets));
