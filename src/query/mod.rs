@@ -39,7 +39,6 @@ use crate::limits::CONTEXT_LINES_MAX;
 use crate::symbols::Symbol;
 use context::{Context, Shown};
 use order::Order;
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// How a query is understood.
@@ -237,17 +236,4 @@ pub struct SearchResult {
     pub generation: u64,
     /// How the index was used: the plan.
     pub plan: String,
-}
-
-impl SearchResult {
-    /// Drops all but the first hits of each file.
-    fn cap_files(&mut self, per_file: usize) {
-        let mut counts: HashMap<PathBuf, usize> = HashMap::new();
-        self.hits.retain(|hit| {
-            let count = counts.entry(hit.path.clone()).or_default();
-            *count += 1;
-            *count <= per_file
-        });
-        self.capped_files = counts.values().filter(|&&count| count > per_file).count();
-    }
 }

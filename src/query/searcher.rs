@@ -124,11 +124,7 @@ impl Searcher {
         let mut result = match query.mode {
             Mode::Text => self.text_search(query, &filter),
             Mode::Substring | Mode::Regex => self.line_search(query, &filter),
-            Mode::Symbol => symbol::search(self, query, &filter).and_then(|mut found| {
-                found.cap_files(query.per_file_or_all());
-                self.order_hits(query.order, &mut found.hits)?;
-                Ok(found)
-            }),
+            Mode::Symbol => symbol::search(self, query, &filter),
         }?;
         result.generation = self.generation;
         Ok(result)
