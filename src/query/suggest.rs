@@ -30,13 +30,20 @@ struct Piece {
     open: (bool, bool),
 }
 
+/// A part of the pattern that may be wrong, and what may have been meant; at least one term.
+struct Suspect {
+    at: Range<usize>,
+    nearest: Vec<String>,
+}
+
 impl Searcher {
     pub(crate) fn suggest(&self, query: &Query) -> Result<Vec<String>, QueryError> {
         let suspects = self.suspects(query)?;
-        let most = suspects.iter().map(|(_, nearest)| nearest.len()).max().unwrap_or(0);
+        let most = suspects.iter().map(|suspect| suspect.nearest.len()).max().unwrap_or(0);
         let mut found: Vec<(String, bool)> = Vec::new();
         for place in 0..most.min(TRIES_MAX) {
-            let chosen = suspects.iter().map(|(at, nearest)| (at, &nearest[place.min(nearest.len() - 1)][..]));
+            let chosen =
+                suspects.iter().map(|Suspect { at, nearest }| (at, &nearest[place.min(nearest.len() - 1)][..]));
             let pattern = replaced(&query.pattern, chosen);
             let asked = Query { pattern: pattern.clone(), ..query.clone() }.limit(1).context(0, 0);
             if let Some(hit) = self.search(&asked)?.hits.first() {
@@ -55,7 +62,7 @@ impl Searcher {
 
     /// The words that may be wrong, and the terms nearest to each: those that the index does not hold. If it holds all, the
     /// rarest one: others make mistakes too. None, if something is not there and nothing is near to it.
-    fn suspects(&self, query: &Query) -> Result<Vec<(Range<usize>, Vec<String>)>, QueryError> {
+    fn suspects(&self, query: &Query) -> Result<Vec<Suspect>, QueryError> {
         let mut unknown = Vec::new();
         let mut rarest: Option<(u64, Piece)> = None;
         for piece in self.pieces(query)? {
@@ -77,7 +84,7 @@ impl Searcher {
             if nearest.is_empty() {
                 return Ok(Vec::new());
             }
-            suspects.push((piece.at, nearest));
+            suspects.push(Suspect { at: piece.at, nearest });
         }
         Ok(suspects)
     }
