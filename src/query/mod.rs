@@ -32,7 +32,7 @@ mod text;
 
 pub use files::{FileMatch, FileMatches};
 pub use order::Sort;
-pub(crate) use read::{Candidate, Readers, read_each};
+pub(crate) use read::{Candidate, Readers, read_each, read_indexed};
 pub(crate) use searcher::Searcher;
 
 use crate::limits::CONTEXT_LINES_MAX;
