@@ -65,6 +65,6 @@ pub use engine::{
 pub use error::{Error, OpenError, QueryError, RunError, Skip};
 pub use io::BackendChoice;
 pub use leindex_fallback::IoStats;
-pub use query::{Hit, Mode, Query, SearchResult};
+pub use query::{Hit, Mode, Query, Ranking, SearchResult};
 pub use shard::placement::Placement;
 pub use shard::{find_repository, git_directories, is_private_data};

@@ -17,6 +17,7 @@ pub mod plan;
 mod read;
 mod searcher;
 mod text;
+mod text_search;
 
 pub(crate) use searcher::Searcher;
 
@@ -35,6 +36,18 @@ pub enum Mode {
     Regex,
 }
 
+/// How the hits of [`Mode::Text`] are ordered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ranking {
+    /// As a developer looks for them: definitions, identifiers as typed, names of files, BM25; source before tests,
+    /// documentation, generated and vendored files.
+    #[default]
+    Code,
+    /// By BM25 of the words alone.
+    Bm25,
+}
+
 /// What to search for. Built with [`Query::text`], [`Query::substring`] or [`Query::regex`].
 #[derive(Clone, Debug)]
 #[must_use]
@@ -45,13 +58,22 @@ pub struct Query {
     pub(crate) limit: usize,
     pub(crate) languages: Vec<String>,
     pub(crate) globs: Vec<String>,
+    pub(crate) ranking: Ranking,
 }
 
 impl Query {
     /// A query of any mode, with at most 20 hits.
     pub fn new(mode: Mode, pattern: impl Into<String>) -> Query {
         let pattern = pattern.into();
-        Query { mode, pattern, case_insensitive: false, limit: 20, languages: Vec::new(), globs: Vec::new() }
+        Query {
+            mode,
+            pattern,
+            case_insensitive: false,
+            limit: 20,
+            languages: Vec::new(),
+            globs: Vec::new(),
+            ranking: Ranking::Code,
+        }
     }
 
     /// Words: a file must hold all of them. `schedule_timeout`, `scheduleTimeout` and `schedule timeout` find each
@@ -92,6 +114,12 @@ impl Query {
     /// excludes. The last one that matches decides.
     pub fn path_glob(mut self, glob: impl Into<String>) -> Query {
         self.globs.push(glob.into());
+        self
+    }
+
+    /// How hits of [`Mode::Text`] are ordered; nothing in other modes. Default [`Ranking::Code`].
+    pub fn ranking(mut self, ranking: Ranking) -> Query {
+        self.ranking = ranking;
         self
     }
 
