@@ -11,9 +11,11 @@
 //! which files are read, never what is in them.
 
 mod candidates;
+mod definition;
 mod filter;
 mod lines;
 pub mod plan;
+mod rank;
 mod read;
 mod searcher;
 mod text;

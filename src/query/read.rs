@@ -25,19 +25,13 @@ pub(super) struct Candidate {
     name_start: usize,
     dir: DirId,
     size: u64,
-    pub(super) score: f32,
 }
 
 impl Candidate {
     /// The file `name` in the directory `dir`, whose path `dir_path` ends in a slash unless empty.
     pub(super) fn new(dir: DirId, dir_path: &[u8], name: &[u8], size: u64) -> Candidate {
         let path_nul = [dir_path, name, b"\0"].concat();
-        Candidate { path_nul, name_start: dir_path.len(), dir, size, score: 1.0 }
-    }
-
-    /// The same with a score.
-    pub(super) fn scored(self, score: f32) -> Candidate {
-        Candidate { score, ..self }
+        Candidate { path_nul, name_start: dir_path.len(), dir, size }
     }
 
     /// Path relative to the root.

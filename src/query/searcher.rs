@@ -22,7 +22,7 @@ use std::sync::{Mutex, PoisonError};
 pub(super) const FIRST_ROUND: usize = 32;
 /// How much larger every further round is: what is read beyond the last hit that is wanted is at most three times what had
 /// to be read.
-const ROUND_GROWTH: usize = 4;
+pub(super) const ROUND_GROWTH: usize = 4;
 /// Directories whose names are kept: of a tree of 16 files a directory, this is about 5 MB.
 const DIRS_CACHED: usize = 8192;
 
@@ -77,9 +77,13 @@ impl DirNames {
         Ok(found)
     }
 
+    fn find(&self, id: FileId) -> Option<&NamedFile> {
+        let at = self.files.binary_search_by_key(&id, |known| known.id).ok()?;
+        Some(&self.files[at])
+    }
+
     fn candidate(&self, file: DocFile) -> Option<Candidate> {
-        let at = self.files.binary_search_by_key(&file.id, |known| known.id).ok()?;
-        let known = &self.files[at];
+        let known = self.find(file.id)?;
         Some(Candidate::new(file.dir, &self.path, &self.names[known.name.clone()], known.size))
     }
 }
@@ -157,7 +161,7 @@ impl Searcher {
             round *= ROUND_GROWTH;
             let mut candidates = Vec::with_capacity(now.len());
             for &file in now {
-                candidates.extend(self.candidate(file, 1.0, filter)?);
+                candidates.extend(self.candidate(file, filter)?);
             }
             let found = Self::verify(&readers, &candidates, &matcher, wanted - result.hits.len());
             self.collect(candidates, found, wanted, &mut result);
@@ -191,7 +195,7 @@ impl Searcher {
                 path: path.clone(),
                 line: line.number,
                 column: line.column,
-                score: candidate.score,
+                score: 1.0,
                 text: line.text,
             }));
         }
@@ -213,30 +217,39 @@ impl Searcher {
     }
 
     /// A file as a candidate, unless its path is filtered out or it is not published any more.
-    pub(super) fn candidate(
-        &self,
-        file: DocFile,
-        score: f32,
-        filter: &Filter,
-    ) -> Result<Option<Candidate>, QueryError> {
+    fn candidate(&self, file: DocFile, filter: &Filter) -> Result<Option<Candidate>, QueryError> {
         let found = self.named(file).map_err(|error| self.failed(error))?;
-        Ok(found.filter(|found| filter.accepts_path(found.path())).map(|found| found.scored(score)))
+        Ok(found.filter(|found| filter.accepts_path(found.path())))
     }
 
     /// The file with its name, which its directory knows.
-    fn named(&self, file: DocFile) -> Result<Option<Candidate>, StoreError> {
+    pub(super) fn named(&self, file: DocFile) -> Result<Option<Candidate>, StoreError> {
+        self.in_dir(file.dir, |names| names.candidate(file))
+    }
+
+    /// Calls `each` with the path of the file's directory, which ends in a slash unless empty, and the file's name; not if
+    /// it is not published any more.
+    pub(super) fn with_name(&self, file: DocFile, each: impl FnOnce(&[u8], &[u8])) -> Result<(), StoreError> {
+        self.in_dir(file.dir, |names| {
+            if let Some(known) = names.find(file.id) {
+                each(&names.path, &names.names[known.name.clone()]);
+            }
+        })
+    }
+
+    fn in_dir<T>(&self, dir: DirId, find: impl FnOnce(&DirNames) -> T) -> Result<T, StoreError> {
         let mut dirs = self.dirs.lock().unwrap_or_else(PoisonError::into_inner);
-        if dirs.len() >= DIRS_CACHED && !dirs.contains_key(&file.dir) {
+        if dirs.len() >= DIRS_CACHED && !dirs.contains_key(&dir) {
             dirs.clear();
         }
-        let names = match dirs.entry(file.dir) {
+        let names = match dirs.entry(dir) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::hash_map::Entry::Vacant(new) => {
                 let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-                new.insert(DirNames::load(&reader, file.dir)?)
+                new.insert(DirNames::load(&reader, dir)?)
             }
         };
-        Ok(names.candidate(file))
+        Ok(find(names))
     }
 
     pub(crate) fn with_reader<T>(&self, read: impl FnOnce(&StoreReader) -> T) -> T {

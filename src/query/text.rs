@@ -1,8 +1,8 @@
 //! Words to a scored query, and the best line of a file.
 
+use super::definition::{self, Wanted};
 use crate::text::runs::{RUN_BYTES_MAX, RunMasks};
 use crate::text::schema::{Fields, has_frequencies};
-use std::cell::OnceCell;
 use tantivy::query::{BooleanQuery, EmptyQuery, Occur, Query as TantivyQuery, RegexQuery, TermQuery};
 use tantivy::schema::IndexRecordOption;
 
@@ -191,10 +191,71 @@ pub(super) enum Closeness {
     Exact,
 }
 
+/// The name that a query asks for, if it asks for one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Names {
+    /// As typed.
+    pub(super) typed: Option<Vec<u8>>,
+    /// Other ways to write it, lowered.
+    folded: Vec<Vec<u8>>,
+    wanted: Option<Wanted>,
+}
+
+impl Names {
+    /// Of `vfs_read` or `struct page`, the name; of `hub port reset`, the words as one name.
+    pub(super) fn new(words: &[Word]) -> Names {
+        let wanted = match words {
+            [first, _] if first.kind == WordKind::Plain => definition::asks_for(&first.typed),
+            _ => None,
+        };
+        let names = if wanted.is_some() { &words[1..] } else { words };
+        match names {
+            [name] if name.kind == WordKind::Plain => {
+                Names { typed: Some(name.typed.clone().into_bytes()), folded: name.spellings.clone(), wanted }
+            }
+            [_, _, ..] if names.iter().all(|word| word.kind == WordKind::Plain) => {
+                match names.iter().find(|word| word.wants_exact()) {
+                    Some(name) => Names::new(std::slice::from_ref(name)),
+                    None => {
+                        let parts: Vec<&[u8]> = names.iter().flat_map(Word::needles).collect();
+                        Names { typed: None, folded: vec![parts.join(&b'_'), parts.concat()], wanted: None }
+                    }
+                }
+            }
+            _ => Names::default(),
+        }
+    }
+
+    /// Whether the query is for this name alone.
+    pub(super) fn is_asked_for(&self) -> bool {
+        self.typed.is_some()
+    }
+
+    /// Where `content` defines the name, and how much it looks like that.
+    fn definition(&self, content: &[u8], lowered: &[u8]) -> Option<definition::Definition> {
+        let wanted = self.wanted.unwrap_or(Wanted::Any);
+        if let Some(typed) = &self.typed
+            && let Some(found) = definition::find(content, content, typed, wanted)
+        {
+            return Some(found);
+        }
+        let folded = self.folded.iter().filter_map(|name| definition::find(content, lowered, name, wanted));
+        let best = folded.max_by(|a, b| a.strength.total_cmp(&b.strength))?;
+        Some(definition::Definition { strength: best.strength * FOLDED_SHARE, ..best })
+    }
+}
+
+/// What a definition in another case or spelling is worth.
+const FOLDED_SHARE: f32 = 0.8;
+
 /// The best line of a file for the words of a query.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct BestLine {
     pub(super) closeness: Closeness,
+    /// How much the line looks like the definition of the name; 0 for not at all.
+    pub(super) definition: f32,
+    /// The share of the terms that it holds.
+    pub(super) in_line: f32,
     pub(super) number: u64,
     pub(super) column: u64,
     pub(super) text: String,
@@ -203,10 +264,10 @@ pub(super) struct BestLine {
 /// Occurrences that are compared before the best one so far is taken.
 const OCCURRENCES_MAX: usize = 64;
 
-/// Finds the best line: one that holds an identifier as typed, then in any case, then the most of the terms.
-pub(super) fn best_line(words: &[Word], content: &[u8]) -> BestLine {
-    let lowered = OnceCell::new();
-    let lowered = || &lowered.get_or_init(|| content.to_ascii_lowercase())[..];
+/// Finds the best line: one that defines the name that is asked for, one that holds an identifier as typed, then in any
+/// case, then the most of the terms.
+pub(super) fn best_line(words: &[Word], names: &Names, content: &[u8]) -> BestLine {
+    let lowered = content.to_ascii_lowercase();
     let mut best: Option<(Closeness, usize)> = None;
     let mut least = Closeness::Exact;
     for word in words.iter().filter(|word| word.wants_exact()) {
@@ -216,19 +277,38 @@ pub(super) fn best_line(words: &[Word], content: &[u8]) -> BestLine {
         }
         least = least.min(closeness);
     }
-    let at = match best {
-        Some((Closeness::Exact | Closeness::OtherSpelling, at)) => at,
-        _ => most_terms(words, lowered()),
+    let defined = names.definition(content, &lowered);
+    let at = match (defined, best) {
+        (Some(defined), _) => defined.at,
+        (None, Some((Closeness::Exact | Closeness::OtherSpelling, at))) => at,
+        _ => most_terms(words, &lowered),
     };
-    let closeness = if best.is_some() { least } else { Closeness::Terms };
-    line_at(content, at, closeness)
+    let (start, end) = line_bounds(content, at);
+    let line = &content[start..end];
+    BestLine {
+        closeness: if best.is_some() { least } else { Closeness::Terms },
+        definition: defined.map_or(0.0, |defined| defined.strength),
+        in_line: share_of_terms(words, &lowered[start..end]),
+        number: memchr::memchr_iter(b'\n', &content[..start]).count() as u64 + 1,
+        column: (at - start) as u64 + 1,
+        text: String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned(),
+    }
 }
 
-fn closeness<'c>(word: &Word, content: &[u8], lowered: &dyn Fn() -> &'c [u8]) -> (Closeness, usize) {
+fn share_of_terms(words: &[Word], line: &[u8]) -> f32 {
+    let (mut held, mut all) = (0.0, 0.0);
+    for needle in words.iter().flat_map(Word::needles) {
+        all += 1.0;
+        held += if memchr::memmem::find(line, needle).is_some() { 1.0 } else { 0.0 };
+    }
+    held / f32::max(all, 1.0)
+}
+
+fn closeness(word: &Word, content: &[u8], lowered: &[u8]) -> (Closeness, usize) {
     if let Some(at) = find_identifier(content, word.typed.as_bytes()) {
         return (Closeness::Exact, at);
     }
-    if let Some(at) = word.spellings.iter().filter_map(|spelling| find_identifier(lowered(), spelling)).min() {
+    if let Some(at) = word.spellings.iter().filter_map(|spelling| find_identifier(lowered, spelling)).min() {
         return (Closeness::OtherSpelling, at);
     }
     if word.kind == WordKind::Phrase { (Closeness::Missing, 0) } else { (Closeness::Terms, 0) }
@@ -236,11 +316,7 @@ fn closeness<'c>(word: &Word, content: &[u8], lowered: &dyn Fn() -> &'c [u8]) ->
 
 /// Where `needle` stands with no identifier character on either side.
 fn find_identifier(content: &[u8], needle: &[u8]) -> Option<usize> {
-    let is_word = |byte: Option<&u8>| byte.is_some_and(|&b| b.is_ascii_alphanumeric() || b == b'_' || b >= 0x80);
-    memchr::memmem::find_iter(content, needle).find(|&at| {
-        let before = at.checked_sub(1).and_then(|before| content.get(before));
-        !is_word(before) && !is_word(content.get(at + needle.len()))
-    })
+    memchr::memmem::find_iter(content, needle).find(|&at| definition::stands_alone(content, at, needle.len()))
 }
 
 /// Where the line with the most of the terms is.
@@ -269,25 +345,14 @@ fn line_bounds(content: &[u8], at: usize) -> (usize, usize) {
     (start, end)
 }
 
-fn line_at(content: &[u8], at: usize, closeness: Closeness) -> BestLine {
-    let (start, end) = line_bounds(content, at);
-    let line = &content[start..end];
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    BestLine {
-        closeness,
-        number: memchr::memchr_iter(b'\n', &content[..start]).count() as u64 + 1,
-        column: (at - start) as u64 + 1,
-        text: String::from_utf8_lossy(line).into_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[track_caller]
     fn check(query: &str, content: &str, expect: (Closeness, u64, u64)) {
-        let best = best_line(&words(query), content.as_bytes());
+        let words = words(query);
+        let best = best_line(&words, &Names::new(&words), content.as_bytes());
         assert_eq!((best.closeness, best.number, best.column), expect, "{query:?} in {content:?}");
     }
 
