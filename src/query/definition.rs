@@ -5,8 +5,10 @@
 
 use memchr::memmem;
 
-/// Places of a name in one file that are looked at.
-const PLACES_MAX: usize = 512;
+/// Places of an identifier in one file that are looked at.
+pub(super) const PLACES_MAX: usize = 512;
+/// Places of what may be any word: those of a name that a file defines are not many more.
+pub(super) const PLACES_OF_WORD_MAX: usize = 64;
 /// How far the parameters of a function may reach.
 const PARAMETERS_MAX: usize = 4096;
 /// How far what follows the parameters may reach, up to the body.
@@ -57,6 +59,15 @@ pub(super) struct Definition {
     pub(super) strength: f32,
 }
 
+/// A name to look for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Name<'n> {
+    pub(super) text: &'n [u8],
+    pub(super) wanted: Wanted,
+    /// Places that are looked at.
+    pub(super) places: usize,
+}
+
 /// The word that tells which kind of definition a query asks for, if it is one.
 pub(super) fn asks_for(word: &str) -> Option<Wanted> {
     let word = word.as_bytes();
@@ -68,16 +79,17 @@ pub(super) fn asks_for(word: &str) -> Option<Wanted> {
 
 /// The place in `content` that looks most like a definition of `name`. `lookup` is `content`, or `content` with ASCII
 /// letters lowered where `name` may stand in any case.
-pub(super) fn find(content: &[u8], lookup: &[u8], name: &[u8], wanted: Wanted) -> Option<Definition> {
+pub(super) fn find(content: &[u8], lookup: &[u8], name: &Name<'_>) -> Option<Definition> {
+    let length = name.text.len();
     let mut best: Option<Definition> = None;
     let mut exported = false;
-    for at in memmem::find_iter(lookup, name).filter(|&at| stands_alone(content, at, name.len())).take(PLACES_MAX) {
-        let place = Place::new(content, at, name.len());
+    for at in memmem::find_iter(lookup, name.text).filter(|&at| stands_alone(content, at, length)).take(name.places) {
+        let place = Place::new(content, at, length);
         if place.is_export() {
             exported = true;
             continue;
         }
-        let strength = place.strength(wanted);
+        let strength = place.strength(name.wanted);
         if strength > best.map_or(0.0, |best| best.strength) {
             best = Some(Definition { at, strength });
         }
@@ -286,10 +298,14 @@ fn last_token(text: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
+    fn named(name: &str, wanted: Wanted) -> Name<'_> {
+        Name { text: name.as_bytes(), wanted, places: PLACES_MAX }
+    }
+
     #[track_caller]
     fn strength(content: &str, name: &str) -> f32 {
         let content = content.as_bytes();
-        find(content, content, name.as_bytes(), Wanted::Any).map_or(0.0, |found| found.strength)
+        find(content, content, &named(name, Wanted::Any)).map_or(0.0, |found| found.strength)
     }
 
     #[test]
@@ -369,7 +385,7 @@ mod tests {
     #[test]
     fn the_kind_that_is_asked_for_comes_first() {
         let content = b"#define x 1\nint x(int a)\n{\n}\nstruct x {\n".as_slice();
-        let at = |wanted| find(content, content, b"x", wanted).map(|found| found.at);
+        let at = |wanted| find(content, content, &named("x", wanted)).map(|found| found.at);
         assert_eq!(at(Wanted::Type), Some(37));
         assert_eq!(at(Wanted::Function), Some(8));
         assert_eq!(

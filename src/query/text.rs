@@ -1,6 +1,6 @@
 //! Words to a scored query, and the best line of a file.
 
-use super::definition::{self, Wanted};
+use super::definition::{self, Definition, Name, PLACES_MAX, PLACES_OF_WORD_MAX, Wanted};
 use crate::text::runs::{RUN_BYTES_MAX, RunMasks};
 use crate::text::schema::{Fields, has_frequencies};
 use tantivy::query::{BooleanQuery, EmptyQuery, Occur, Query as TantivyQuery, RegexQuery, TermQuery};
@@ -199,6 +199,8 @@ pub(super) struct Names {
     /// Other ways to write it, lowered.
     folded: Vec<Vec<u8>>,
     wanted: Option<Wanted>,
+    /// Whether it can only be an identifier, of whose definition it is worth reading many files to find it.
+    pub(super) seeks_definition: bool,
 }
 
 impl Names {
@@ -210,15 +212,19 @@ impl Names {
         };
         let names = if wanted.is_some() { &words[1..] } else { words };
         match names {
-            [name] if name.kind == WordKind::Plain => {
-                Names { typed: Some(name.typed.clone().into_bytes()), folded: name.spellings.clone(), wanted }
-            }
+            [name] if name.kind == WordKind::Plain => Names {
+                typed: Some(name.typed.clone().into_bytes()),
+                folded: name.spellings.clone(),
+                wanted,
+                seeks_definition: wanted.is_some() || name.wants_exact(),
+            },
             [_, _, ..] if names.iter().all(|word| word.kind == WordKind::Plain) => {
                 match names.iter().find(|word| word.wants_exact()) {
-                    Some(name) => Names::new(std::slice::from_ref(name)),
+                    // Other words are asked for beside it.
+                    Some(name) => Names { seeks_definition: false, ..Names::new(std::slice::from_ref(name)) },
                     None => {
                         let parts: Vec<&[u8]> = names.iter().flat_map(Word::needles).collect();
-                        Names { typed: None, folded: vec![parts.join(&b'_'), parts.concat()], wanted: None }
+                        Names { folded: vec![parts.join(&b'_'), parts.concat()], ..Names::default() }
                     }
                 }
             }
@@ -226,22 +232,20 @@ impl Names {
         }
     }
 
-    /// Whether the query is for this name alone.
-    pub(super) fn is_asked_for(&self) -> bool {
-        self.typed.is_some()
-    }
-
-    /// Where `content` defines the name, and how much it looks like that.
-    fn definition(&self, content: &[u8], lowered: &[u8]) -> Option<definition::Definition> {
-        let wanted = self.wanted.unwrap_or(Wanted::Any);
-        if let Some(typed) = &self.typed
-            && let Some(found) = definition::find(content, content, typed, wanted)
-        {
-            return Some(found);
+    /// Where `content` defines the name, and how much it looks like that. `closeness` tells how the file writes it, if
+    /// that is known.
+    fn definition(&self, content: &[u8], lowered: &[u8], closeness: Option<Closeness>) -> Option<Definition> {
+        let places = if self.seeks_definition { PLACES_MAX } else { PLACES_OF_WORD_MAX };
+        let name = |text| Name { text, wanted: self.wanted.unwrap_or(Wanted::Any), places };
+        match (&self.typed, closeness) {
+            (Some(typed), None | Some(Closeness::Exact)) => definition::find(content, content, &name(typed)),
+            (_, Some(Closeness::Terms | Closeness::Missing)) => None,
+            _ => {
+                let found = self.folded.iter().filter_map(|text| definition::find(content, lowered, &name(text)));
+                let best = found.max_by(|a, b| a.strength.total_cmp(&b.strength))?;
+                Some(Definition { strength: best.strength * FOLDED_SHARE, ..best })
+            }
         }
-        let folded = self.folded.iter().filter_map(|name| definition::find(content, lowered, name, wanted));
-        let best = folded.max_by(|a, b| a.strength.total_cmp(&b.strength))?;
-        Some(definition::Definition { strength: best.strength * FOLDED_SHARE, ..best })
     }
 }
 
@@ -261,33 +265,65 @@ pub(super) struct BestLine {
     pub(super) text: String,
 }
 
+/// Of a file that is looked at for words, the beginning: the rest only if that holds none of them. Long files are long to go
+/// through, and identifiers alone are worth it.
+const HEAD_BYTES: usize = 64 << 10;
 /// Occurrences that are compared before the best one so far is taken.
 const OCCURRENCES_MAX: usize = 64;
 
 /// Finds the best line: one that defines the name that is asked for, one that holds an identifier as typed, then in any
-/// case, then the most of the terms.
-pub(super) fn best_line(words: &[Word], names: &Names, content: &[u8]) -> BestLine {
-    let lowered = content.to_ascii_lowercase();
+/// case, then the most of the terms. `lowered` is scratch.
+pub(super) fn best_line(words: &[Word], names: &Names, content: &[u8], lowered: &mut Vec<u8>) -> BestLine {
+    let whole = names.seeks_definition || words.iter().any(Word::wants_exact);
+    let head = if whole { content } else { head(content) };
+    best_line_of(words, names, head, lowered)
+        .or_else(|| if head.len() < content.len() { best_line_of(words, names, content, lowered) } else { None })
+        .unwrap_or_else(|| line_at(words, content, content, 0))
+}
+
+/// The first [`HEAD_BYTES`], to the end of a line.
+fn head(content: &[u8]) -> &[u8] {
+    match content.get(HEAD_BYTES..) {
+        Some(rest) => &content[..memchr::memchr(b'\n', rest).map_or(content.len(), |end| HEAD_BYTES + end)],
+        None => content,
+    }
+}
+
+/// `None` when there is none of the terms.
+fn best_line_of(words: &[Word], names: &Names, content: &[u8], lowered: &mut Vec<u8>) -> Option<BestLine> {
+    lowered.clear();
+    lowered.extend_from_slice(content);
+    lowered.make_ascii_lowercase();
+    let lowered = &lowered[..];
     let mut best: Option<(Closeness, usize)> = None;
     let mut least = Closeness::Exact;
     for word in words.iter().filter(|word| word.wants_exact()) {
-        let (closeness, at) = closeness(word, content, &lowered);
+        let (closeness, at) = closeness(word, content, lowered);
         if best.is_none_or(|(so_far, _)| closeness > so_far) {
             best = Some((closeness, at));
         }
         least = least.min(closeness);
     }
-    let defined = names.definition(content, &lowered);
+    let defined = names.definition(content, lowered, best.map(|(closeness, _)| closeness));
     let at = match (defined, best) {
         (Some(defined), _) => defined.at,
         (None, Some((Closeness::Exact | Closeness::OtherSpelling, at))) => at,
-        _ => most_terms(words, &lowered),
+        (None, Some(_)) => most_terms(words, lowered).unwrap_or(0),
+        (None, None) => most_terms(words, lowered)?,
     };
+    Some(BestLine {
+        closeness: if best.is_some() { least } else { Closeness::Terms },
+        definition: defined.map_or(0.0, |defined| defined.strength),
+        ..line_at(words, content, lowered, at)
+    })
+}
+
+fn line_at(words: &[Word], content: &[u8], lowered: &[u8], at: usize) -> BestLine {
     let (start, end) = line_bounds(content, at);
     let line = &content[start..end];
     BestLine {
-        closeness: if best.is_some() { least } else { Closeness::Terms },
-        definition: defined.map_or(0.0, |defined| defined.strength),
+        closeness: Closeness::Terms,
+        definition: 0.0,
         in_line: share_of_terms(words, &lowered[start..end]),
         number: memchr::memchr_iter(b'\n', &content[..start]).count() as u64 + 1,
         column: (at - start) as u64 + 1,
@@ -319,20 +355,20 @@ fn find_identifier(content: &[u8], needle: &[u8]) -> Option<usize> {
     memchr::memmem::find_iter(content, needle).find(|&at| definition::stands_alone(content, at, needle.len()))
 }
 
-/// Where the line with the most of the terms is.
-fn most_terms(words: &[Word], lowered: &[u8]) -> usize {
+/// Where the line with the most of the terms is; `None` when there is none of them.
+fn most_terms(words: &[Word], lowered: &[u8]) -> Option<usize> {
     let needles: Vec<&[u8]> = words.iter().flat_map(Word::needles).collect();
-    let mut best = (0, 0);
+    let mut best = (0, None);
     for needle in &needles {
         for at in memchr::memmem::find_iter(lowered, needle).take(OCCURRENCES_MAX) {
             let (start, end) = line_bounds(lowered, at);
             let line = &lowered[start..end];
             let count = needles.iter().filter(|needle| memchr::memmem::find(line, needle).is_some()).count();
             if count > best.0 {
-                best = (count, at);
+                best = (count, Some(at));
             }
             if count == needles.len() {
-                return at;
+                return Some(at);
             }
         }
     }
@@ -352,7 +388,7 @@ mod tests {
     #[track_caller]
     fn check(query: &str, content: &str, expect: (Closeness, u64, u64)) {
         let words = words(query);
-        let best = best_line(&words, &Names::new(&words), content.as_bytes());
+        let best = best_line(&words, &Names::new(&words), content.as_bytes(), &mut Vec::new());
         assert_eq!((best.closeness, best.number, best.column), expect, "{query:?} in {content:?}");
     }
 

@@ -6,7 +6,7 @@
 use super::filter::Filter;
 use super::rank::{DirRank, Features, Kind, PathRank, Ranker, looks_generated};
 use super::read::{Candidate, Readers, read_each};
-use super::searcher::{FIRST_ROUND, ROUND_GROWTH, Searcher};
+use super::searcher::{FIRST_ROUND, Searcher};
 use super::text::{BestLine, Closeness, Names, Word, best_line, plan_text, query_for, words};
 use super::{Hit, Query, Ranking, SearchResult};
 use crate::error::QueryError;
@@ -22,11 +22,11 @@ use tantivy::query::{BooleanQuery, BoostQuery, Occur, TermQuery};
 use tantivy::schema::IndexRecordOption;
 
 /// Files that a text query reads to find exact identifiers, unless hits are still missing.
-const EXACT_FILES_MAX: usize = 2048;
+const EXACT_FILES_MAX: usize = 2000;
 /// Files that are read before other spellings of an identifier are taken to be all there is.
 const SPELLING_FILES_MIN: usize = 256;
 /// Files that are read to find the definition of an identifier, when there are hits enough.
-const DEFINITION_FILES_MAX: usize = 512;
+const DEFINITION_FILES_MAX: usize = 480;
 /// How much a place must look like a definition for the search for another one to end.
 const DEFINITION_SURE: f32 = 0.85;
 /// Files of the index that are ordered by their paths, for words and for identifiers.
@@ -38,6 +38,8 @@ const IDENTIFIER_ASKED_FILES: usize = 4096;
 /// Occurrences of a term at which a long file is as relevant as a short one; with more it is more relevant. The files that
 /// a subject is about are long.
 const LENGTH_NEUTRAL: f32 = 2.0;
+/// A file this many times as long as the average is not preferred for being longer still: it is a table.
+const LENGTH_CAP: f32 = 5.0;
 
 /// What is known of the definitions of files without reading them.
 pub(super) trait Definitions {
@@ -70,8 +72,6 @@ struct Asked {
     plain: bool,
     /// Whether the bytes of a file can say more than its terms do.
     exact: bool,
-    /// Whether it is for one identifier, of which the bytes tell more than the terms.
-    identifier: bool,
 }
 
 /// A file of the pool.
@@ -124,9 +124,8 @@ impl Searcher {
             let holding = self.text.searcher.doc_freq(&self.text.fields.term(term)).unwrap_or(0) as f32;
             ((count + 1.0) / (holding + 1.0)).ln()
         };
-        let exact = !plain && words.iter().any(Word::wants_exact);
-        let ranker = Ranker::new(&words, names.is_asked_for(), rarity);
-        Asked { identifier: exact && names.is_asked_for(), names, ranker, plain, exact, words }
+        let ranker = Ranker::new(&words, names.typed.is_some(), rarity);
+        Asked { exact: !plain && words.iter().any(Word::wants_exact), names, ranker, plain, words }
     }
 
     /// The first `wanted` hits, or more; all there are if those are fewer.
@@ -137,7 +136,7 @@ impl Searcher {
         filter: &Filter,
         wanted: usize,
     ) -> Result<SearchResult, QueryError> {
-        let pool = if asked.identifier { IDENTIFIER_POOL_FILES } else { POOL_FILES };
+        let pool = if asked.names.seeks_definition { IDENTIFIER_POOL_FILES } else { POOL_FILES };
         let mut depth = if asked.plain { wanted } else { wanted.max(pool) };
         loop {
             let scored = self.top_files(query, filter, depth, asked.plain)?;
@@ -230,7 +229,7 @@ impl Searcher {
         let by_score = |a: &Pooled, b: &Pooled| b.before_reading.total_cmp(&a.before_reading);
         pooled.sort_by(by_score);
         if let (false, Some(name)) = (asked.plain, &asked.names.typed)
-            && known_definers_first(&NoDefinitions, &mut pooled, name, asked.identifier)
+            && known_definers_first(&NoDefinitions, &mut pooled, name, asked.names.seeks_definition)
         {
             pooled.sort_by(by_score);
         }
@@ -243,11 +242,11 @@ impl Searcher {
         let mut result = SearchResult::default();
         let mut found: Vec<Found> = Vec::new();
         let mut rest = &pool[..];
-        let mut round = if asked.plain { wanted } else { FIRST_ROUND };
+        let mut round = if asked.names.seeks_definition && !asked.plain { FIRST_ROUND } else { wanted };
         while !rest.is_empty() && !has_enough(&found, asked, wanted, result.files_read) {
             let (now, later) = rest.split_at(round.min(rest.len()));
             rest = later;
-            round = round.saturating_mul(ROUND_GROWTH);
+            round = round.saturating_mul(2);
             let mut now: Vec<&Pooled> = now.iter().collect();
             // A directory at a time: it is opened once.
             now.sort_by_key(|pooled| (pooled.file.dir, pooled.file.id));
@@ -309,7 +308,8 @@ fn length_factors(segment: &SegmentReader, fields: Fields, average: f32) -> impl
     let mut factors = [1.0f32; 256];
     for (id, factor) in (0u8..=255).zip(&mut factors) {
         let length = tantivy::fieldnorm::FieldNormReader::id_to_fieldnorm(id) as f32;
-        *factor = 1.2 * (0.25 + 0.75 * length / average.max(1.0)) + LENGTH_NEUTRAL;
+        let norm = 1.2 * (0.25 + 0.75 * (length / average.max(1.0)).min(LENGTH_CAP));
+        *factor = norm + LENGTH_NEUTRAL;
     }
     move |doc| norms.as_ref().map_or(1.0, |norms| factors[usize::from(norms.fieldnorm_id(doc))])
 }
@@ -333,18 +333,25 @@ fn known_definers_first(known: &dyn Definitions, pool: &mut [Pooled], name: &[u8
 /// The best line of each candidate, and whether its content looks generated.
 fn best_lines(readers: &Readers<'_>, asked: &Asked, candidates: &[Candidate]) -> Vec<io::Result<(BestLine, bool)>> {
     // UTF-16 is searched as the text it is; everything else as its bytes.
-    let best = |scratch: &mut String, content: io::Result<&[u8]>| -> io::Result<(BestLine, bool)> {
+    let best = |scratch: &mut Scratch, content: io::Result<&[u8]>| -> io::Result<(BestLine, bool)> {
         let content = content?;
         let content = match content {
-            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => match decode(content, scratch) {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => match decode(content, &mut scratch.decoded) {
                 Decoded::Text { text, .. } => text.as_bytes(),
                 Decoded::Binary => content,
             },
             _ => content,
         };
-        Ok((best_line(&asked.words, &asked.names, content), looks_generated(content)))
+        Ok((best_line(&asked.words, &asked.names, content, &mut scratch.lowered), looks_generated(content)))
     };
-    read_each(readers, candidates, String::new, best)
+    read_each(readers, candidates, Scratch::default, best)
+}
+
+/// One thread's buffers.
+#[derive(Default)]
+struct Scratch {
+    decoded: String,
+    lowered: Vec<u8>,
 }
 
 /// Whether reading more files would not change the first hits, or not by enough to be worth it. Identifiers are looked for
@@ -352,10 +359,15 @@ fn best_lines(readers: &Readers<'_>, asked: &Asked, candidates: &[Candidate]) ->
 /// before they are read.
 fn has_enough(found: &[Found], asked: &Asked, wanted: usize, read: usize) -> bool {
     let at_least = |closeness| found.iter().filter(|found| found.closeness >= closeness).count() >= wanted;
-    if !asked.exact || read >= EXACT_FILES_MAX {
+    if asked.plain || read >= EXACT_FILES_MAX {
         return found.len() >= wanted;
     }
     let is_definition = |found: &Found| found.definition >= DEFINITION_SURE && found.kind == Kind::Source;
-    let defined = !asked.identifier || read >= DEFINITION_FILES_MAX || found.iter().any(is_definition);
-    defined && (at_least(Closeness::Exact) || (read >= SPELLING_FILES_MIN && at_least(Closeness::OtherSpelling)))
+    if asked.names.seeks_definition && read < DEFINITION_FILES_MAX && !found.iter().any(is_definition) {
+        return false;
+    }
+    if !asked.exact {
+        return found.len() >= wanted;
+    }
+    at_least(Closeness::Exact) || (read >= SPELLING_FILES_MIN && at_least(Closeness::OtherSpelling))
 }
