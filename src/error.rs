@@ -153,6 +153,14 @@ pub enum QueryError {
         /// What is wrong with its value.
         detail: String,
     },
+    /// A file that was named cannot be used.
+    #[error("{}: {detail}", path.display())]
+    File {
+        /// As it was named.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// The index failed while it was read.
     #[error("{}: {detail}: run `leindex-engine verify`", path.display())]
     Index {

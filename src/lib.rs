@@ -54,17 +54,18 @@ pub mod record;
 pub mod rules;
 mod shard;
 mod store;
+pub mod symbols;
 #[doc(hidden)]
 pub mod text;
 
 pub use engine::{
-    Canceller, Config, Engine, EngineBuilder, Event, FileList, Freshness, Outcome, Progress, Repair, Report, Rule,
-    RulesConfig, Run, Seconds, Shards, Snapshot, Status, Verdicts, Verification, Watch, WatchEvent, WatchOptions,
-    WatchState, WatchStopper,
+    Canceller, Config, Engine, EngineBuilder, Event, FileList, Freshness, Outcome, Outline, Progress, Repair, Report,
+    Rule, RulesConfig, Run, Seconds, Shards, Snapshot, Status, SymbolProgress, SymbolReport, SymbolRun, Verdicts,
+    Verification, Watch, WatchEvent, WatchOptions, WatchState, WatchStopper,
 };
 pub use error::{Error, OpenError, QueryError, RunError, Skip};
 pub use io::BackendChoice;
 pub use leindex_fallback::IoStats;
-pub use query::{Hit, Mode, Query, Ranking, SearchResult};
+pub use query::{FileMatch, FileMatches, Hit, Mode, Query, Ranking, SearchResult, Sort};
 pub use shard::placement::Placement;
 pub use shard::{find_repository, git_directories, is_private_data};

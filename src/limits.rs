@@ -48,6 +48,19 @@ pub const NAME_BYTES_MAX: usize = 507;
 pub const DEPTH_MAX: usize = 4096;
 /// Read transactions that may be open on one index, over all processes.
 pub const READERS_MAX: u32 = 1024;
+/// Text of a file that is parsed for its symbols. Longer ones are tables; a tree takes some 20 times their size.
+pub const SYMBOL_BYTES_MAX: usize = 8 << 20;
+/// Symbols that are kept of a file; the largest headers of registers have about as many.
+pub const SYMBOLS_PER_FILE_MAX: usize = 1 << 17;
+/// Names longer than this are no symbols.
+pub const SYMBOL_NAME_BYTES_MAX: usize = 512;
+/// How long parsing a file may take: ten times what the longest takes that is parsed.
+pub const SYMBOL_PARSE_TIME: Duration = Duration::from_secs(10);
+/// Lines before a hit, and after it, that a query may ask for.
+pub const CONTEXT_LINES_MAX: usize = 100;
+/// A line that is longer is cut in hits: nobody writes such lines, and a file of 50 MB without a line end must not make a
+/// hit of 50 MB.
+pub const LINE_BYTES_MAX: usize = 64 << 10;
 
 const _: () = assert!(BATCH_FILES > 0 && CHUNK_FILES > 0);
 const _: () = assert!(FILE_BYTES_DEFAULT <= FILE_BYTES_MAX);

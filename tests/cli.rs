@@ -17,6 +17,9 @@ mod search;
 mod signals;
 #[path = "cli/support.rs"]
 mod support;
+#[cfg(feature = "symbols")]
+#[path = "cli/symbols.rs"]
+mod symbols;
 #[path = "cli/terminal.rs"]
 mod terminal;
 #[path = "cli/watch.rs"]

@@ -16,7 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors, lowest first. Floor 0 is the crate `leindex-fallback`, which cargo keeps from importing this one.
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
     ("error", 1),
     ("failpoint", 1),
     ("limits", 1),
@@ -27,6 +27,7 @@ const FLOORS: [(&str, u8); 18] = [
     ("store", 2),
     ("text", 2),
     ("embed", 2),
+    ("symbols", 2),
     ("shard", 3),
     ("commit", 3),
     ("query", 3),
@@ -40,7 +41,7 @@ const FLOORS: [(&str, u8); 18] = [
 const EDGES: [(&str, &[&str]); 3] = [
     ("shard", &["io", "rules", "text", "store"]),
     ("commit", &["store", "text", "embed"]),
-    ("query", &["store", "text", "embed"]),
+    ("query", &["store", "text", "symbols", "embed"]),
 ];
 /// What readers of the metadata store may name of it.
 const STORE_TO_READ: [&str; 5] = ["Store", "StoreReader", "Child", "read", "schema"];

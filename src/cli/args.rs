@@ -2,6 +2,7 @@
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use leindex_engine::Shards;
+use leindex_engine::limits::CONTEXT_LINES_MAX;
 use std::path::PathBuf;
 
 const USAGE: &str = "leindex-engine [OPTIONS] [PATH]\n       leindex-engine <COMMAND> [OPTIONS] ...";
@@ -26,7 +27,9 @@ Examples:
   leindex-engine search '\"page fault\" handl*'     a phrase and a prefix
   leindex-engine search -F 'a[i++]' src           lines with exactly this, below src
   leindex-engine search -E 'fn \\w+_lock' --lang rust --limit 0
-  leindex-engine search --mode substring TODO --path-glob '*.c' --path-glob '!test*'
+  leindex-engine search -F TODO -g '*.c' -g '!test*' -C 2
+  leindex-engine search -F TODO -c --sort path --limit 0
+  leindex-engine search -E 'TODO|FIXME' --heading --color always | less -R
   leindex-engine search --lang-list               the names that --lang knows
 
 PATH may lie below an indexed directory: its index is used, and only what is below PATH
@@ -98,6 +101,10 @@ pub(crate) enum Command {
     CheckIgnore(CheckIgnoreArgs),
     /// Say why a file is or is not in the index
     Explain(ExplainArgs),
+    /// Show what a file defines
+    Outline(OutlineArgs),
+    /// Extract the symbols of an index, for search --mode symbol
+    Symbols(PathArg),
     /// Show what an index holds
     Status(PathArg),
     /// Check an index from end to end
@@ -132,6 +139,9 @@ pub(crate) struct IndexArgs {
     pub(crate) run: RunArgs,
     #[command(flatten)]
     pub(crate) rules: RuleArgs,
+    /// When text can be searched, extract the symbols as well
+    #[arg(long)]
+    pub(crate) symbols: bool,
     /// The directory to index [default: .]
     pub(crate) path: Option<PathBuf>,
 }
@@ -201,6 +211,9 @@ pub(crate) struct WatchArgs {
     /// Do not let the kernel tell what changes, but go over the tree every so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) poll: Option<u32>,
+    /// Extract symbols as well, after each update
+    #[arg(long)]
+    pub(crate) symbols: bool,
     /// The directory to watch [default: .]
     pub(crate) path: Option<PathBuf>,
 }
@@ -223,20 +236,69 @@ pub(crate) struct SearchArgs {
     #[arg(short = 'E', long, conflicts_with_all = ["mode", "substring"])]
     pub(crate) regex: bool,
     /// Upper and lower case are the same (in text mode they always are)
-    #[arg(short = 'i', long)]
+    #[arg(short = 'i', long, overrides_with_all = ["case_sensitive", "smart_case"])]
     pub(crate) ignore_case: bool,
+    /// Upper and lower case are not the same (the default)
+    #[arg(short = 's', long, overrides_with_all = ["ignore_case", "smart_case"])]
+    pub(crate) case_sensitive: bool,
+    /// Upper and lower case are the same unless QUERY has an upper-case letter
+    #[arg(short = 'S', long, overrides_with_all = ["ignore_case", "case_sensitive"])]
+    pub(crate) smart_case: bool,
     /// Only files of this language; can be given repeatedly
-    #[arg(long, value_name = "LANGUAGE")]
+    #[arg(short = 't', long, value_name = "LANGUAGE")]
     pub(crate) lang: Vec<String>,
     /// Only files whose path matches, '!GLOB' for those that do not; can be given repeatedly, the last match decides
-    #[arg(long, value_name = "GLOB", allow_hyphen_values = true)]
+    #[arg(short = 'g', long, visible_alias = "glob", value_name = "GLOB", allow_hyphen_values = true)]
     pub(crate) path_glob: Vec<String>,
-    /// The most hits to show, 0 for all
+    /// The most hits to show, 0 for all; with -l and -c the most files
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) limit: usize,
+    /// The most hits of one file, 0 for all
+    #[arg(short = 'm', long, visible_alias = "max-count", value_name = "N", default_value_t = 0)]
+    pub(crate) max_per_file: usize,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
     /// List the names that --lang knows
     #[arg(long, exclusive = true)]
     pub(crate) lang_list: bool,
+}
+
+/// How hits are shown.
+#[derive(Args, Debug)]
+pub(crate) struct ShowArgs {
+    /// Show so many lines before and after each hit
+    #[arg(short = 'C', long, value_name = "N", default_value_t = 0, value_parser = parse_context)]
+    pub(crate) context: usize,
+    /// Show so many lines after each hit, whatever -C says
+    #[arg(short = 'A', long, value_name = "N", value_parser = parse_context)]
+    pub(crate) after_context: Option<usize>,
+    /// Show so many lines before each hit, whatever -C says
+    #[arg(short = 'B', long, value_name = "N", value_parser = parse_context)]
+    pub(crate) before_context: Option<usize>,
+    /// Show the paths of files with a hit only
+    #[arg(short = 'l', long, conflicts_with = "count")]
+    pub(crate) files_with_matches: bool,
+    /// Show how many lines of each file match (in text mode: hold any word of QUERY)
+    #[arg(short = 'c', long)]
+    pub(crate) count: bool,
+    /// With -l and -c, end each path with a NUL
+    #[arg(short = '0', long)]
+    pub(crate) null: bool,
+    /// Sort by this: paths from A to Z, the oldest file first, the best first [default: none, but -l and -c by path]
+    #[arg(long, value_enum, value_name = "BY")]
+    pub(crate) sort: Option<SortBy>,
+    /// Sort by this, the other way round
+    #[arg(long, value_enum, value_name = "BY", conflicts_with = "sort")]
+    pub(crate) sortr: Option<SortBy>,
+    /// Show each path once, above its hits [default: on a terminal]
+    #[arg(long, overrides_with = "no_heading")]
+    pub(crate) heading: bool,
+    /// Show the path in front of each hit [default: in a pipe]
+    #[arg(long, overrides_with = "heading")]
+    pub(crate) no_heading: bool,
+    /// When paths are links to the files [default: auto, on terminals that are known to have links]
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pub(crate) hyperlink: Option<Links>,
 }
 
 /// `files`.
@@ -284,6 +346,13 @@ pub(crate) struct ExplainArgs {
     pub(crate) path: PathBuf,
     #[command(flatten)]
     pub(crate) rules: RuleArgs,
+}
+
+/// `outline`.
+#[derive(Args, Debug)]
+pub(crate) struct OutlineArgs {
+    /// The file
+    pub(crate) file: PathBuf,
 }
 
 /// `verify`.
@@ -336,6 +405,32 @@ pub(crate) enum When {
     Never,
 }
 
+/// `--sort` and `--sortr`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SortBy {
+    /// The path, name by name
+    Path,
+    /// The score; equal in all modes but text
+    Score,
+    /// The time of modification
+    Modified,
+    /// Nothing: as they are found, the best first in text mode
+    #[default]
+    None,
+}
+
+/// `--hyperlink`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Links {
+    /// On a terminal that is known to have links
+    #[default]
+    Auto,
+    /// In any case
+    Always,
+    /// Not at all
+    Never,
+}
+
 /// `--mode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
@@ -346,6 +441,8 @@ pub(crate) enum Mode {
     Substring,
     /// A regular expression
     Regex,
+    /// The name of a definition, its beginning or its humps (schTim); Type::name, name*
+    Symbol,
     /// By meaning: not in this version
     #[value(hide = true)]
     Semantic,
@@ -373,6 +470,12 @@ pub(crate) fn parse_shards(value: &str) -> Result<Shards, String> {
     }
     let count = value.parse::<usize>().map_err(|_| "use a number from 1 to 1024, or auto".to_owned())?;
     if (1..=1024).contains(&count) { Ok(Shards::Count(count)) } else { Err("use 1 to 1024, or auto".into()) }
+}
+
+/// A number of lines around a hit.
+fn parse_context(value: &str) -> Result<usize, String> {
+    let lines = value.parse::<usize>().ok().filter(|lines| *lines <= CONTEXT_LINES_MAX);
+    lines.ok_or_else(|| format!("use a number from 0 to {CONTEXT_LINES_MAX}"))
 }
 
 /// Bytes, or with K, M or G behind them: powers of 1024.

@@ -86,6 +86,7 @@ impl From<QueryError> for Failure {
         match error {
             QueryError::Open(error) => error.into(),
             QueryError::Pattern { detail } => Failure::Usage(pattern_message(&detail)),
+            QueryError::File { .. } => Failure::Fatal(error.to_string()),
             QueryError::Filter { .. } => Failure::Usage(error.to_string()),
             other => Failure::Fatal(other.to_string()),
         }

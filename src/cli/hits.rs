@@ -1,9 +1,10 @@
-//! Hits for people: a line each for pipes, grouped by file on a terminal.
+//! Hits for people, as ripgrep shows its matches: grouped by file, or a line each; with lines around them.
 
-use super::output::{Ui, one_line, path_bytes, shown};
-use grep_matcher::Matcher;
-use grep_regex::{RegexMatcher, RegexMatcherBuilder};
-use leindex_engine::{Hit, Mode};
+use super::fit::{Highlight, fit};
+use super::hyperlink::Links;
+use super::output::{Ui, path_bytes, shown};
+use leindex_engine::Hit;
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
@@ -12,84 +13,150 @@ const PATH_COLOR: &str = "\x1b[35m";
 const NUMBER_COLOR: &str = "\x1b[32m";
 const MATCH_COLOR: &str = "\x1b[1;31m";
 const RESET: &str = "\x1b[0m";
-/// Stands for what was cut away.
-const ELLIPSIS: char = '…';
+/// Text is never cut to less than this, whatever stands before it.
+const TEXT_WIDTH_MIN: usize = 12;
 
-/// Finds in a line again what was searched for.
-pub(crate) struct Highlight(Option<RegexMatcher>);
-
-impl Highlight {
-    /// For a query.
-    pub(crate) fn new(mode: Mode, pattern: &str, case_insensitive: bool) -> Highlight {
-        let mut builder = RegexMatcherBuilder::new();
-        builder.case_insensitive(case_insensitive || mode == Mode::Text);
-        let built = match mode {
-            Mode::Regex => builder.build(pattern),
-            Mode::Text => {
-                let is_word = |char: char| char.is_ascii_alphanumeric() || !char.is_ascii();
-                let mut words: Vec<&str> =
-                    pattern.split(|char| !is_word(char)).filter(|word| !word.is_empty()).collect();
-                words.sort_by_key(|word| std::cmp::Reverse(word.len()));
-                if words.is_empty() {
-                    return Highlight(None);
-                }
-                builder.build_literals(&words)
-            }
-            _ => builder.fixed_strings(true).build(pattern),
-        };
-        Highlight(built.ok())
-    }
-
-    /// The matches in a line, in order, none of them empty.
-    fn matches(&self, text: &str) -> Vec<Range<usize>> {
-        let mut found = Vec::new();
-        if let Some(matcher) = &self.0 {
-            // The matcher of a line that was found does not fail on it.
-            let _ = matcher.find_iter(text.as_bytes(), |at| {
-                let whole = text.is_char_boundary(at.start()) && text.is_char_boundary(at.end());
-                if whole && at.start() < at.end() {
-                    found.push(at.start()..at.end());
-                }
-                true
-            });
-        }
-        found
-    }
+/// How hits are written.
+#[derive(Debug)]
+pub(crate) struct Style<'s> {
+    pub(crate) ui: &'s Ui,
+    /// Each path once, above its hits.
+    pub(crate) heading: bool,
+    /// Groups of lines that do not touch are set apart.
+    pub(crate) context: bool,
+    pub(crate) highlight: Highlight,
+    pub(crate) links: Links,
 }
 
-/// Writes the hits.
+/// Writes hits, those of a file one after another. `path_of` tells the path that is shown.
 pub(crate) fn write<'h>(
     out: &mut impl Write,
     hits: &'h [Hit],
     path_of: impl Fn(&'h Hit) -> &'h Path,
-    highlight: &Highlight,
-    ui: &Ui,
+    style: &Style<'_>,
 ) -> io::Result<()> {
-    let paint = |color: &'static str| if ui.color { (color, RESET) } else { ("", "") };
-    let ((path_on, path_off), (number_on, number_off)) = (paint(PATH_COLOR), paint(NUMBER_COLOR));
-    for (index, group) in hits.chunk_by(|a, b| a.path == b.path).enumerate() {
-        let path = path_bytes(path_of(&group[0]));
-        if ui.terminal {
-            let gap = if index > 0 { "\n" } else { "" };
-            writeln!(out, "{gap}{path_on}{}{path_off}", shown(&path))?;
-        }
-        for hit in group {
-            if ui.terminal {
-                write!(out, "{number_on}{}{number_off}:{}:", hit.line, hit.column)?;
-                let used = hit.line.to_string().len() + hit.column.to_string().len() + 2;
-                let (text, matches) = fit(&hit.text, highlight, hit.column, ui.width.saturating_sub(used));
-                painted(out, &text, &matches, ui.color)?;
-            } else {
-                out.write_all(path_on.as_bytes())?;
-                out.write_all(&path)?;
-                write!(out, "{path_off}:{number_on}{}{number_off}:{}:", hit.line, hit.column)?;
-                let matches = if ui.color { highlight.matches(&hit.text) } else { Vec::new() };
-                painted(out, &hit.text, &matches, ui.color)?;
-            }
+    let mut is_first = true;
+    for group in hits.chunk_by(|a, b| a.path == b.path) {
+        let path = style.path(path_of(&group[0]), &group[0].path);
+        if style.heading {
+            let gap: &[u8] = if is_first { b"" } else { b"\n" };
+            out.write_all(gap)?;
+            out.write_all(&path.painted)?;
             out.write_all(b"\n")?;
+        }
+        let mut last = None;
+        for (index, hit) in group.iter().enumerate() {
+            let next = group.get(index + 1).map_or(u64::MAX, |next| next.line);
+            let lines = Lines { hit, next, last, apart: !is_first && (last.is_some() || !style.heading) };
+            last = Some(lines.write(out, &path, style)?);
+            is_first = false;
         }
     }
     Ok(())
+}
+
+/// A hit and the lines around it, between those of the hits before and after it.
+struct Lines<'h> {
+    hit: &'h Hit,
+    /// The line of the next hit of the file.
+    next: u64,
+    /// The last line of the file that was written.
+    last: Option<u64>,
+    /// Whether lines were written before that these have to be set apart from if they do not touch.
+    apart: bool,
+}
+
+impl Lines<'_> {
+    /// Writes what was not written yet, and tells the last line that now is.
+    fn write(&self, out: &mut impl Write, path: &ShownPath, style: &Style<'_>) -> io::Result<u64> {
+        let hit = self.hit;
+        let first = hit.line.saturating_sub(hit.before.len() as u64);
+        let from = self.last.map_or(first, |last| first.max(last + 1));
+        if style.context && self.apart && self.last.is_none_or(|last| from > last + 1) {
+            out.write_all(b"--\n")?;
+        }
+        for (number, text) in (first..).zip(&hit.before).filter(|(number, _)| *number >= from) {
+            style.line(out, path, number, None, text)?;
+        }
+        style.line(out, path, hit.line, Some(hit), &hit.text)?;
+        let mut last = hit.line;
+        for (number, text) in (hit.line + 1..self.next).zip(&hit.after) {
+            style.line(out, path, number, None, text)?;
+            last = number;
+        }
+        Ok(last)
+    }
+}
+
+/// A path, ready to be written.
+struct ShownPath {
+    painted: Vec<u8>,
+    width: usize,
+}
+
+impl Style<'_> {
+    fn paint(&self, color: &'static str) -> (&'static str, &'static str) {
+        if self.ui.color { (color, RESET) } else { ("", "") }
+    }
+
+    fn path(&self, path: &Path, from_root: &Path) -> ShownPath {
+        let bytes = path_bytes(path);
+        let text = if self.ui.terminal { Cow::Owned(shown(&bytes).into_bytes()) } else { bytes };
+        let ((on, off), (link, unlink)) = (self.paint(PATH_COLOR), self.links.around(from_root));
+        let width = if self.ui.terminal { console::measure_text_width(&String::from_utf8_lossy(&text)) } else { 0 };
+        let painted = [link.as_bytes(), on.as_bytes(), &text, off.as_bytes(), unlink.as_bytes()].concat();
+        ShownPath { painted, width }
+    }
+
+    /// Writes a path by itself.
+    pub(crate) fn write_path(&self, out: &mut impl Write, path: &Path, from_root: &Path) -> io::Result<()> {
+        out.write_all(&self.path(path, from_root).painted)
+    }
+
+    /// Writes one line: that of a hit, or one beside it.
+    fn line(
+        &self,
+        out: &mut impl Write,
+        path: &ShownPath,
+        number: u64,
+        hit: Option<&Hit>,
+        text: &str,
+    ) -> io::Result<()> {
+        let mut used = 0;
+        let mark = if hit.is_some() { ':' } else { '-' };
+        if !self.heading {
+            out.write_all(&path.painted)?;
+            write!(out, "{mark}")?;
+            used += path.width + 1;
+        }
+        let (on, off) = self.paint(NUMBER_COLOR);
+        write!(out, "{on}{number}{off}{mark}")?;
+        used += number.to_string().len() + 1;
+        if let Some(hit) = hit {
+            write!(out, "{}:", hit.column)?;
+            used += hit.column.to_string().len() + 1;
+        }
+        self.text(out, hit, text, used)?;
+        out.write_all(b"\n")
+    }
+
+    fn text(&self, out: &mut impl Write, hit: Option<&Hit>, text: &str, used: usize) -> io::Result<()> {
+        if !self.ui.terminal {
+            let matches = if self.ui.color && hit.is_some() { self.highlight.matches(text) } else { Vec::new() };
+            return painted(out, text, &matches, self.ui.color);
+        }
+        let columns = self.ui.width.saturating_sub(used).max(TEXT_WIDTH_MIN);
+        match hit {
+            Some(hit) => {
+                // The column is one of the whole line.
+                let cut_at = || self.highlight.matches(text).first().map_or(0, |found| found.start);
+                let at = if hit.cut { cut_at() } else { usize::try_from(hit.column).unwrap_or(1).saturating_sub(1) };
+                let (text, matches) = fit(text, &self.highlight, at, columns);
+                painted(out, &text, &matches, self.ui.color)
+            }
+            None => out.write_all(fit(text, &Highlight::none(), 0, columns).0.as_bytes()),
+        }
+    }
 }
 
 fn painted(out: &mut impl Write, text: &str, matches: &[Range<usize>], color: bool) -> io::Result<()> {
@@ -102,116 +169,4 @@ fn painted(out: &mut impl Write, text: &str, matches: &[Range<usize>], color: bo
         done = found.end;
     }
     out.write_all(&text.as_bytes()[done..])
-}
-
-/// The line as it fits into `columns`: around its first match, with tabs as blanks and control characters escaped.
-fn fit(line: &str, highlight: &Highlight, column: u64, columns: usize) -> (String, Vec<Range<usize>>) {
-    // The match is looked for near to where the engine found it, so that a huge line costs no more than a short one.
-    let start = floor_boundary(line, usize::try_from(column).unwrap_or(1).saturating_sub(1));
-    let from = floor_boundary(line, start.saturating_sub(columns * 4));
-    let to = floor_boundary(line, (start + columns * 8).min(line.len()));
-    let piece = one_line(&line[from..to].replace('\t', "    ")).into_owned();
-    let matches = highlight.matches(&piece);
-    let cut_left = from > 0;
-    let cut_right = to < line.len();
-    if !cut_left && !cut_right && console::measure_text_width(&piece) <= columns {
-        return (piece, matches);
-    }
-    let first = matches.iter().find(|found| !cut_left || found.start > 0).cloned().unwrap_or(0..0);
-    window(&piece, &first, &matches, columns, (cut_left, cut_right))
-}
-
-/// Cuts `text` to `columns` so that the match `first` is in it.
-fn window(
-    text: &str,
-    first: &Range<usize>,
-    matches: &[Range<usize>],
-    columns: usize,
-    cut: (bool, bool),
-) -> (String, Vec<Range<usize>>) {
-    let width = |text: &str| console::measure_text_width(text);
-    // A third of the line may lie before the match.
-    let mut start = first.start;
-    for (at, _) in text[..first.start].char_indices().rev() {
-        if width(&text[at..first.start]) > columns / 3 {
-            break;
-        }
-        start = at;
-    }
-    // The end of a line is not left empty when there is more at its start.
-    for (at, _) in text[..start].char_indices().rev() {
-        if cut.1 || width(&text[at..]) + 1 > columns {
-            break;
-        }
-        start = at;
-    }
-    let left = cut.0 || start > 0;
-    let mut cut_text = String::from(if left { "…" } else { "" });
-    let offset = cut_text.len();
-    let mut used = usize::from(left);
-    let mut end = start;
-    for (at, char) in text[start..].char_indices() {
-        let wide = width(char.encode_utf8(&mut [0; 4]));
-        let rest_fits = !cut.1 && used + width(&text[start + at..]) <= columns;
-        if !rest_fits && used + wide + 1 > columns {
-            break;
-        }
-        used += wide;
-        end = start + at + char.len_utf8();
-    }
-    cut_text.push_str(&text[start..end]);
-    if end < text.len() || cut.1 {
-        cut_text.push(ELLIPSIS);
-    }
-    let inside = |found: &Range<usize>| {
-        let (from, to) = (found.start.max(start), found.end.min(end));
-        (from < to).then(|| from - start + offset..to - start + offset)
-    };
-    (cut_text, matches.iter().filter_map(inside).collect())
-}
-
-/// The last character boundary at or before `at`.
-fn floor_boundary(text: &str, at: usize) -> usize {
-    let at = at.min(text.len());
-    (0..=at).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(line: &str, column: u64, columns: usize, expect: &str) {
-        let highlight = Highlight::new(Mode::Substring, "hit", false);
-        let (text, matches) = fit(line, &highlight, column, columns);
-        assert_eq!(text, expect);
-        assert!(console::measure_text_width(&text) <= columns, "{text:?} is wider than {columns}");
-        assert!(matches.iter().any(|found| &text[found.clone()] == "hit"), "{text:?} {matches:?}");
-    }
-
-    #[test]
-    fn lines_are_cut_around_the_match() {
-        check("a hit", 3, 20, "a hit");
-        check("\ta hit\x1b[2J", 4, 20, "    a hit\\u{1b}[2J");
-        check("a hit and much more than fits into it", 3, 20, "a hit and much more…");
-        check("much more than fits before the hit", 32, 20, "…fits before the hit");
-        check("much more than fits before the hit and after it too", 32, 20, "…e the hit and afte…");
-        check("äöüäöüäöüäöüäöüäöüäöü hit äöüäöüäöüäöüäöü", 44, 12, "…äöü hit äö…");
-        check("漢字漢字漢字漢字漢字漢字漢字 hit 漢字漢字漢字", 44, 12, "…字 hit 漢…");
-    }
-
-    #[test]
-    fn a_huge_line_is_cut_as_well() {
-        let line = format!("{}hit{}", "x".repeat(1 << 20), "y".repeat(1 << 20));
-        check(&line, (1 << 20) + 1, 20, "…xxxxxxhityyyyyyyyy…");
-    }
-
-    #[test]
-    fn words_are_found_in_any_case() {
-        let highlight = Highlight::new(Mode::Text, "schedule_time*", false);
-        assert_eq!(highlight.matches("ScheduleTimeout"), [0..8, 8..12]);
-        assert!(Highlight::new(Mode::Text, "*", false).matches("a * b").is_empty());
-        let regex = Highlight::new(Mode::Regex, "a*", false);
-        assert_eq!(regex.matches("baaba"), [1..3, 4..5], "no empty ones");
-    }
 }

@@ -6,12 +6,13 @@ use super::interrupt::Interrupts;
 use super::json::{self, IndexJson};
 use super::options::Options;
 use super::output::{self, Ui};
-use super::{advice, log, progress, root, summary};
+use super::{advice, log, progress, root, summary, symbols};
 use leindex_engine::{Engine, OpenError, Outcome, Report, RunError};
 use std::io::Write;
 
 /// Runs the subcommand.
 pub(crate) fn run(args: IndexArgs, common: &CommonArgs) -> Result<Exit, Failure> {
+    let with_symbols = args.symbols;
     let (engine, ui) = open(args, common)?;
     let interrupts = Interrupts::catch();
     let report = match build(&engine, &ui, &interrupts) {
@@ -26,7 +27,12 @@ pub(crate) fn run(args: IndexArgs, common: &CommonArgs) -> Result<Exit, Failure>
         summary::write(&mut out, &report, engine.index_dir())?;
     }
     out.flush()?;
+    drop(out);
     tell(&report);
+    if with_symbols && report.outcome != Outcome::Cancelled {
+        let extracted = symbols::extract(&engine, &ui, &interrupts)?;
+        return Ok(if extracted == Exit::Done { exit(&report) } else { extracted });
+    }
     Ok(exit(&report))
 }
 

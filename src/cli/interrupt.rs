@@ -3,7 +3,7 @@
 use super::exit::Exit;
 use super::output;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Whether the process was asked to stop, and what is to be stopped then.
 #[derive(Clone, Default)]
@@ -12,7 +12,7 @@ pub(crate) struct Interrupts(Arc<State>);
 #[derive(Default)]
 struct State {
     asked: AtomicBool,
-    stop: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    stop: Mutex<Option<Box<dyn Fn() + Send>>>,
 }
 
 impl Interrupts {
@@ -25,9 +25,7 @@ impl Interrupts {
                 std::process::exit(Exit::Interrupted as i32);
             }
             output::note("stopping; what was published stays (once more to stop at once)");
-            if let Some(stop) = state.stop.get() {
-                stop();
-            }
+            state.stop();
         });
         if let Err(error) = caught {
             tracing::warn!(%error, "signals are not caught: Ctrl-C ends the run without a summary");
@@ -40,10 +38,18 @@ impl Interrupts {
         self.0.asked.load(SeqCst)
     }
 
-    /// Calls `stop` on a signal, also on one that has come already.
-    pub(crate) fn stop(&self, stop: impl Fn() + Send + Sync + 'static) {
-        let stop = self.0.stop.get_or_init(|| Box::new(stop));
+    /// Calls `stop` on a signal, also on one that has come already, instead of what was to be called before.
+    pub(crate) fn stop(&self, stop: impl Fn() + Send + 'static) {
+        *self.0.stop.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(stop));
         if self.0.asked.load(SeqCst) {
+            self.0.stop();
+        }
+    }
+}
+
+impl State {
+    fn stop(&self) {
+        if let Some(stop) = &*self.stop.lock().unwrap_or_else(PoisonError::into_inner) {
             stop();
         }
     }

@@ -2,7 +2,8 @@
 
 use super::output::path_bytes;
 use base64::Engine as _;
-use leindex_engine::{Freshness, Hit, IoStats, Outcome, Report, SearchResult, Skip, WatchEvent, WatchState};
+use leindex_engine::symbols::Symbol;
+use leindex_engine::{Freshness, Hit, IoStats, Outcome, Report, Skip, WatchEvent, WatchState};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::io::{self, Write};
 use std::path::Path;
@@ -229,6 +230,47 @@ struct HitJson<'a> {
     column: u64,
     score: f32,
     text: &'a str,
+    #[serde(skip_serializing_if = "is_false")]
+    cut: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    symbol: Option<DefinitionJson<'a>>,
+}
+
+/// What is defined at a hit, or in a file.
+#[derive(serde::Serialize)]
+pub(crate) struct DefinitionJson<'a> {
+    name: &'a str,
+    kind: &'static str,
+    line: u32,
+    end_line: u32,
+    container: Option<&'a str>,
+}
+
+impl<'a> From<&'a Symbol> for DefinitionJson<'a> {
+    fn from(symbol: &'a Symbol) -> Self {
+        DefinitionJson {
+            name: &symbol.name,
+            kind: symbol.kind.name(),
+            line: symbol.line,
+            end_line: symbol.end_line,
+            container: symbol.container.as_deref(),
+        }
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+#[derive(serde::Serialize)]
+struct FileJson {
+    path: JsonPath,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines: Option<u64>,
 }
 
 #[derive(serde::Serialize)]
@@ -238,33 +280,54 @@ struct SearchSummaryJson {
 
 #[derive(serde::Serialize)]
 struct SearchSummary {
-    hits: usize,
-    files: usize,
+    #[serde(flatten)]
+    counts: Counts,
     seconds: f64,
     generation: u64,
     fresh: FreshJson,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    suggestions: Vec<String>,
+}
+
+/// What a search has found.
+#[derive(serde::Serialize)]
+pub(crate) struct Counts {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hits: Option<usize>,
+    pub(crate) files: usize,
+    /// Matching lines, where they were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lines: Option<u64>,
+    /// Files with more hits than were to be shown, where there was a bound.
+    #[serde(rename = "capped_files", skip_serializing_if = "Option::is_none")]
+    pub(crate) capped: Option<usize>,
 }
 
 /// One hit of `search --json`, a line.
-pub(crate) fn hit(out: &mut impl Write, path: &Path, hit: &Hit) -> io::Result<()> {
-    let Hit { line: number, column, score, text, .. } = hit;
-    line(out, &HitJson { path: path.into(), line: *number, column: *column, score: *score, text })
+pub(crate) fn hit(out: &mut impl Write, path: &Path, hit: &Hit, context: bool) -> io::Result<()> {
+    let Hit { line: number, column, score, text, cut, before, after, symbol, .. } = hit;
+    let around = |lines| context.then_some(lines);
+    let (before, after) = (around(&before[..]), around(&after[..]));
+    let path = path.into();
+    let symbol = symbol.as_ref().map(DefinitionJson::from);
+    line(out, &HitJson { path, line: *number, column: *column, score: *score, text, cut: *cut, before, after, symbol })
+}
+
+/// One file of `search --json` with `-l` or `-c`, a line.
+pub(crate) fn file(out: &mut impl Write, path: &Path, lines: Option<u64>) -> io::Result<()> {
+    line(out, &FileJson { path: path.into(), lines })
 }
 
 /// The last line of `search --json`.
 pub(crate) fn search_summary(
     out: &mut impl Write,
-    result: &SearchResult,
+    counts: Counts,
+    generation: u64,
     fresh: Freshness,
     seconds: f64,
+    suggestions: Vec<String>,
 ) -> io::Result<()> {
-    let summary = SearchSummary {
-        hits: result.hits.len(),
-        files: result.files,
-        seconds: rounded(seconds),
-        generation: result.generation,
-        fresh: fresh.into(),
-    };
+    let summary = SearchSummary { counts, seconds: rounded(seconds), generation, fresh: fresh.into(), suggestions };
     line(out, &SearchSummaryJson { summary })
 }
 

@@ -1,9 +1,10 @@
 //! The command: parses the command line, runs a subcommand, and turns what comes of it into an exit code.
 //!
-//! * `args`, `options`, `config_file`, `git_config`, `root`: from what was typed to a tree and an engine for it.
-//! * `index`, `search`, `files`, `check_ignore`, `explain`, `status`, `verify`, `watch`, `doctor`, `generate`: one subcommand each.
+//! * `args`, `options`, `config_file`, `git_config`, `root`, `scope`: from what was typed to a tree and an engine for it.
+//! * `index`, `search`, `files`, `check_ignore`, `explain`, `outline`, `symbols`, `status`, `verify`, `watch`, `doctor`,
+//!   `generate`: one subcommand each.
 //! * `progress`, `interrupt`: what goes on while a run does.
-//! * `output`, `json`, `summary`, `hits`, `advice`, `log`: everything that is printed. Nothing else writes to stdout or
+//! * `output`, `json`, `summary`, `hits`, `fit`, `hyperlink`, `advice`, `log`: everything that is printed. Nothing else writes to stdout or
 //!   stderr.
 //! * `system`: what `doctor` asks the system.
 //! * `allocator`: how memory is given back.
@@ -19,20 +20,25 @@ mod doctor;
 mod exit;
 mod explain;
 mod files;
+mod fit;
 mod generate;
 mod git_config;
 mod hits;
+mod hyperlink;
 mod index;
 mod interrupt;
 mod json;
 mod log;
 mod options;
+mod outline;
 mod output;
 mod progress;
 mod root;
+mod scope;
 mod search;
 mod status;
 mod summary;
+mod symbols;
 mod system;
 mod verify;
 mod watch;
@@ -72,6 +78,8 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         #[cfg(unix)]
         Some(Command::CheckIgnore(args)) => check_ignore::run(args, &common),
         Some(Command::Explain(args)) => explain::run(args, &common),
+        Some(Command::Outline(args)) => outline::run(args, &common),
+        Some(Command::Symbols(args)) => symbols::run(args, &common),
         Some(Command::Status(args)) => status::run(args, &common),
         Some(Command::Verify(args)) => verify::run(args, &common),
         Some(Command::Watch(args)) => watch::run(args, &common),

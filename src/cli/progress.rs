@@ -3,11 +3,11 @@
 use super::args::Progress as How;
 use super::output::{self, Ui, count, things};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use leindex_engine::{Event, Progress, Report, Run, RunError};
+use leindex_engine::{Event, Progress, Report, Run, RunError, SymbolProgress, SymbolReport, SymbolRun};
 use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two looks at the run.
 const TICK: Duration = Duration::from_millis(100);
@@ -20,21 +20,38 @@ const BAR_COLUMNS_MIN: u16 = 72;
 
 /// Shows `run` until it ends.
 pub(crate) fn watch(run: Run, root: &Path, ui: &Ui) -> Result<Report, RunError> {
-    let mut display = Display::new(ui, root);
+    let mut display = Display::new(ui, &format!("indexing {}", root.display()));
     let mut rates = Rates::default();
-    display.show(&run.progress(), &rates);
+    let mut show = |progress: &Progress, rates: &Rates| {
+        display.show(progress.elapsed, (done(progress), progress.expected), || describe(progress, rates));
+    };
+    show(&run.progress(), &rates);
     while !run.is_finished() {
         if run.next_event(TICK) == Some(Event::Ended) {
             break;
         }
         let progress = run.progress();
         rates.add(&progress);
-        display.show(&progress, &rates);
+        show(&progress, &rates);
     }
     let last = run.progress();
     let result = run.wait();
-    display.end(&last, &rates);
+    display.end(Some(describe(&last, &rates)));
     result
+}
+
+/// Shows an extraction of symbols until it ends.
+pub(crate) fn watch_symbols(run: SymbolRun, ui: &Ui) -> Result<SymbolReport, RunError> {
+    let mut display = Display::new(ui, "extracting symbols");
+    let started = Instant::now();
+    while !run.is_finished() {
+        let SymbolProgress { files, of, .. } = run.progress();
+        let line = format!("symbols of {}/{} files", count(files), count(of));
+        display.show(started.elapsed(), (files, of), || line);
+        std::thread::sleep(TICK);
+    }
+    display.end(None);
+    run.wait()
 }
 
 enum Display {
@@ -44,7 +61,7 @@ enum Display {
 }
 
 impl Display {
-    fn new(ui: &Ui, root: &Path) -> Display {
+    fn new(ui: &Ui, what: &str) -> Display {
         match ui.progress {
             How::Off => Display::Nothing,
             How::Auto if ui.json => Display::Nothing,
@@ -52,7 +69,7 @@ impl Display {
             how => {
                 let asked_for = how == How::Plain;
                 if asked_for {
-                    output::note(&format!("indexing {}", root.display()));
+                    output::note(what);
                 }
                 Display::Lines { asked_for, next: LINE_EVERY }
             }
@@ -74,29 +91,30 @@ impl Display {
         Display::Bar(bar)
     }
 
-    fn show(&mut self, progress: &Progress, rates: &Rates) {
+    /// Shows how many are done, of how many if that is known.
+    fn show(&mut self, elapsed: Duration, (done, of): (u64, u64), line: impl FnOnce() -> String) {
         match self {
             Display::Nothing => {}
             Display::Lines { next, .. } => {
-                if progress.elapsed >= *next {
-                    *next = progress.elapsed + LINE_EVERY;
-                    output::note(&describe(progress, rates));
+                if elapsed >= *next {
+                    *next = elapsed + LINE_EVERY;
+                    output::note(&line());
                 }
             }
             Display::Bar(bar) => {
-                if progress.expected > 0 && bar.length().is_none() {
-                    bar.set_length(progress.expected);
+                if of > 0 && bar.length().is_none() {
+                    bar.set_length(of);
                 }
-                bar.set_position(done(progress).min(bar.length().unwrap_or(u64::MAX)));
-                bar.set_message(describe(progress, rates));
+                bar.set_position(done.min(bar.length().unwrap_or(u64::MAX)));
+                bar.set_message(line());
                 bar.tick();
             }
         }
     }
 
-    fn end(self, progress: &Progress, rates: &Rates) {
+    fn end(self, last: Option<String>) {
         match self {
-            Display::Lines { asked_for: true, .. } => output::note(&describe(progress, rates)),
+            Display::Lines { asked_for: true, .. } => last.iter().for_each(|line| output::note(line)),
             Display::Nothing | Display::Lines { .. } => {}
             Display::Bar(bar) => {
                 output::set_bar(None);

@@ -1,57 +1,215 @@
 //! `search`: answers a query from the published generation.
 
-use super::args::{CommonArgs, Mode as ModeArg, SearchArgs};
+use super::args::{CommonArgs, Mode as ModeArg, SearchArgs, ShowArgs, SortBy};
 use super::exit::{Exit, Failure};
-use super::hits::{self, Highlight};
+use super::fit::Highlight;
+use super::hits::{self, Style};
+use super::hyperlink::Links;
 use super::options::Options;
 use super::output::{self, Ui, count, seconds, things};
 use super::root::{self, Tree};
+use super::scope::{base, relative, scoped};
 use super::{json, log};
+use leindex_engine::limits::LINE_BYTES_MAX;
 use leindex_engine::text::language::Language;
-use leindex_engine::{Hit, Mode, Query, SearchResult};
+use leindex_engine::{FileMatches, Mode, Query, SearchResult, Snapshot, Sort};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+/// What was asked for, where, and how it is shown.
+struct Asked<'a> {
+    args: &'a SearchArgs,
+    pattern: &'a str,
+    query: Query,
+    tree: Tree,
+    ui: Ui,
+    snapshot: Snapshot,
+    started: Instant,
+    base: PathBuf,
+}
 
 /// Runs the subcommand.
 pub(crate) fn run(args: SearchArgs, common: &CommonArgs) -> Result<Exit, Failure> {
     if args.lang_list {
         return list_languages();
     }
-    let pattern = args.query.clone().unwrap_or_default();
     let mode = mode(&args)?;
+    let files_only = args.show.files_with_matches || args.show.count;
+    if args.show.null && !files_only {
+        return Err(Failure::Usage("--null: ends the paths of -l and -c: give one of them, or --json".into()));
+    }
     let tree = root::find(args.path.clone(), Options::from_args(common))?;
     let ui = Ui::new(&tree.options);
     log::start(&tree.options, &ui);
     let engine = tree.options.reader(&tree.root)?;
     let started = Instant::now();
     let snapshot = engine.snapshot()?;
-    let mut query = Query::new(mode, pattern.as_str()).case_insensitive(args.ignore_case).limit(args.limit);
-    query = args.lang.iter().fold(query, Query::language);
-    query = scoped(&args.path_glob, &tree).into_iter().fold(query, Query::path_glob);
-    let mut result = snapshot.search(&query)?;
-    // Names that are not UTF-8 may be alike to a glob.
-    result.hits.retain(|hit| hit.path.starts_with(&tree.below));
-    let took = started.elapsed().as_secs_f64();
-    tracing::info!(plan = %result.plan, candidates = result.candidates, files_read = result.files_read, "searched");
+    let pattern = args.query.as_deref().unwrap_or_default();
+    let query = query(&args, mode, pattern, &tree);
     let base = base(&tree);
-    let mut out = output::stdout();
-    if ui.json {
-        for hit in &result.hits {
-            json::hit(&mut out, relative(hit, &base), hit)?;
+    let asked = Asked { args: &args, pattern, query, tree, ui, snapshot, started, base };
+    if files_only { asked.files() } else { asked.hits() }
+}
+
+fn query(args: &SearchArgs, mode: Mode, pattern: &str, tree: &Tree) -> Query {
+    let (before, after) = args.show.context();
+    let per_file = if args.show.files_with_matches { 1 } else { args.max_per_file };
+    let mut query = Query::new(mode, pattern).case_insensitive(args.ignore_case).limit(args.limit);
+    if args.smart_case {
+        query = query.smart_case();
+    }
+    let (by, reverse) = match args.show.sortr {
+        Some(by) => (by, true),
+        None => (args.show.sort.unwrap_or_default(), false),
+    };
+    let by = match by {
+        SortBy::Path => Sort::Path,
+        SortBy::Score => Sort::Score,
+        SortBy::Modified => Sort::Modified,
+        SortBy::None => Sort::None,
+    };
+    query = query.context(before, after).per_file(per_file).sort(by, reverse);
+    query = args.lang.iter().fold(query, Query::language);
+    scoped(&args.path_glob, tree).into_iter().fold(query, Query::path_glob)
+}
+
+impl ShowArgs {
+    /// Lines before and after each hit.
+    fn context(&self) -> (usize, usize) {
+        (self.before_context.unwrap_or(self.context), self.after_context.unwrap_or(self.context))
+    }
+}
+
+impl Asked<'_> {
+    /// Shows the hits.
+    fn hits(&self) -> Result<Exit, Failure> {
+        let mut result = self.snapshot.search(&self.query)?;
+        // Names that are not UTF-8 may be alike to a glob.
+        result.hits.retain(|hit| hit.path.starts_with(&self.tree.below));
+        let took = self.started.elapsed().as_secs_f64();
+        tracing::info!(plan = %result.plan, candidates = result.candidates, files_read = result.files_read, "searched");
+        let suggestions = self.suggestions(result.hits.is_empty())?;
+        let context = self.args.show.context() != (0, 0);
+        let mut out = output::stdout();
+        if self.ui.json {
+            for hit in &result.hits {
+                json::hit(&mut out, relative(&hit.path, &self.base), hit, context)?;
+            }
+            let capped = (self.args.max_per_file > 0).then_some(result.capped_files);
+            let counts = json::Counts { hits: Some(result.hits.len()), files: result.files, lines: None, capped };
+            json::search_summary(&mut out, counts, result.generation, self.snapshot.freshness(), took, suggestions)?;
+            out.flush()?;
+        } else {
+            hits::write(&mut out, &result.hits, |hit| relative(&hit.path, &self.base), &self.style())?;
+            out.flush()?;
+            drop(out);
+            output::note(&self.summary(&result, took));
+            tell_suggestions(&suggestions);
         }
-        json::search_summary(&mut out, &result, snapshot.freshness(), took)?;
-    } else {
-        let highlight = Highlight::new(mode, &pattern, args.ignore_case);
-        hits::write(&mut out, &result.hits, |hit| relative(hit, &base), &highlight, &ui)?;
+        tell_unreadable(result.unreadable, &self.tree.root);
+        tell_pending(&result, &self.tree.root);
+        Ok(Exit::Done)
     }
-    out.flush()?;
-    drop(out);
-    if !ui.json {
-        output::note(&summary(&result, took, mode, &pattern));
+
+    /// Shows the files with hits.
+    fn files(&self) -> Result<Exit, Failure> {
+        let mut result = self.snapshot.matching_files(&self.query)?;
+        result.files.retain(|file| file.path.starts_with(&self.tree.below));
+        let took = self.started.elapsed().as_secs_f64();
+        tracing::info!(plan = %result.plan, candidates = result.candidates, files_read = result.files_read, "searched");
+        let suggestions = self.suggestions(result.files.is_empty())?;
+        let counted = self.args.show.count;
+        let (end, between) = if self.args.show.null { ("\0", "\0") } else { ("\n", ":") };
+        let style = self.style();
+        let mut out = output::stdout();
+        for file in &result.files {
+            let (path, lines) = (relative(&file.path, &self.base), counted.then_some(file.lines));
+            if self.ui.json {
+                json::file(&mut out, path, lines)?;
+                continue;
+            }
+            style.write_path(&mut out, path, &file.path)?;
+            match lines {
+                Some(lines) => writeln!(out, "{between}{lines}")?,
+                None => out.write_all(end.as_bytes())?,
+            }
+        }
+        if self.ui.json {
+            let lines = counted.then(|| result.lines());
+            let counts = json::Counts { hits: None, files: result.files.len(), lines, capped: None };
+            json::search_summary(&mut out, counts, result.generation, self.snapshot.freshness(), took, suggestions)?;
+            out.flush()?;
+        } else {
+            out.flush()?;
+            drop(out);
+            output::note(&self.files_summary(&result, took));
+            tell_suggestions(&suggestions);
+        }
+        tell_unreadable(result.unreadable, &self.tree.root);
+        Ok(Exit::Done)
     }
-    tell_unreadable(&result, &tree.root);
-    Ok(Exit::Done)
+
+    fn style(&self) -> Style<'_> {
+        let show = &self.args.show;
+        Style {
+            ui: &self.ui,
+            heading: show.heading || (self.ui.terminal && !show.no_heading),
+            context: show.context() != (0, 0),
+            highlight: Highlight::new(self.query.mode(), self.pattern, self.query.is_case_insensitive()),
+            links: Links::new(show.hyperlink, self.ui.terminal, &self.tree.root),
+        }
+    }
+
+    fn suggestions(&self, none_found: bool) -> Result<Vec<String>, Failure> {
+        Ok(if none_found { self.snapshot.suggest(&self.query)? } else { Vec::new() })
+    }
+
+    /// One line on what was found.
+    fn summary(&self, result: &SearchResult, took: f64) -> String {
+        if result.hits.is_empty() {
+            return self.no_hits(took, result.generation);
+        }
+        let hits = things(result.hits.len() as u64, "hit", "hits");
+        let files = things(result.files as u64, "file", "files");
+        let cut = result.hits.iter().filter(|hit| hit.cut).count() as u64;
+        let capped = match result.capped_files as u64 {
+            0 => String::new(),
+            files => format!("; {} more hits than --max-per-file", things(files, "file has", "files have")),
+        };
+        let cut = match cut {
+            0 => String::new(),
+            lines => {
+                format!("; {} longer than {} KiB and cut", things(lines, "line is", "lines are"), LINE_BYTES_MAX >> 10)
+            }
+        };
+        let more = more(result.truncated);
+        format!("{hits} in {files}, {}, generation {}{capped}{cut}{more}", seconds(took), result.generation)
+    }
+
+    fn files_summary(&self, result: &FileMatches, took: f64) -> String {
+        if result.files.is_empty() {
+            return self.no_hits(took, result.generation);
+        }
+        let files = things(result.files.len() as u64, "file", "files");
+        let lines = match self.args.show.count {
+            true => format!(", {}", things(result.lines(), "line", "lines")),
+            false => String::new(),
+        };
+        format!("{files}{lines}, {}, generation {}{}", seconds(took), result.generation, more(result.truncated))
+    }
+
+    fn no_hits(&self, took: f64, generation: u64) -> String {
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte >= 0x80;
+        if self.query.mode() == Mode::Text && !self.pattern.bytes().any(is_word) {
+            return "no hits: QUERY holds no word; -F searches for it as it is".into();
+        }
+        format!("no hits in {}, generation {generation}", seconds(took))
+    }
+}
+
+fn more(truncated: bool) -> &'static str {
+    if truncated { "; there are more: --limit 0 shows all" } else { "" }
 }
 
 fn mode(args: &SearchArgs) -> Result<Mode, Failure> {
@@ -64,6 +222,7 @@ fn mode(args: &SearchArgs) -> Result<Mode, Failure> {
         None | Some(ModeArg::Text) => Ok(Mode::Text),
         Some(ModeArg::Substring) => Ok(Mode::Substring),
         Some(ModeArg::Regex) => Ok(Mode::Regex),
+        Some(ModeArg::Symbol) => Ok(Mode::Symbol),
         Some(ModeArg::Semantic) => Err(no_embeddings("semantic")),
         Some(ModeArg::Hybrid) => Err(no_embeddings("hybrid")),
     }
@@ -78,76 +237,17 @@ fn list_languages() -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// The path that hits are shown relative to: what was asked for, or the directory of the file that was.
-fn base(tree: &Tree) -> PathBuf {
-    if tree.is_file { tree.below.parent().unwrap_or(Path::new("")).to_path_buf() } else { tree.below.clone() }
-}
-
-fn relative<'h>(hit: &'h Hit, base: &Path) -> &'h Path {
-    hit.path.strip_prefix(base).unwrap_or(&hit.path)
-}
-
-/// The globs of the user, made to count below the path that was asked for only, and relative to it.
-fn scoped(globs: &[String], tree: &Tree) -> Vec<String> {
-    let below = output::path_bytes(&tree.below);
-    let prefix = escaped(&String::from_utf8_lossy(&below));
-    if prefix.is_empty() {
-        return globs.to_vec();
+/// For no hits: what may have been meant.
+fn tell_suggestions(suggestions: &[String]) {
+    if !suggestions.is_empty() {
+        output::note(&format!("did you mean: {}?", suggestions.join(", or ")));
     }
-    if tree.is_file {
-        // A file that is named is meant, as with ripgrep.
-        return vec![format!("/{prefix}")];
-    }
-    let mut scoped = Vec::with_capacity(globs.len() + 1);
-    if globs.iter().all(|glob| glob.starts_with('!')) {
-        scoped.push(format!("/{prefix}/"));
-    }
-    scoped.extend(globs.iter().map(|glob| {
-        let (not, glob) = match glob.strip_prefix('!') {
-            Some(glob) => ("!", glob),
-            None => ("", glob.as_str()),
-        };
-        match glob.strip_prefix('/') {
-            Some(anchored) => format!("{not}/{prefix}/{anchored}"),
-            None if glob.trim_end_matches('/').contains('/') => format!("{not}/{prefix}/{glob}"),
-            None => format!("{not}/{prefix}/**/{glob}"),
-        }
-    }));
-    scoped
-}
-
-/// The text with everything escaped that means something in a glob.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for char in text.chars() {
-        if matches!(char, '*' | '?' | '[' | ']' | '{' | '}' | '!' | '\\' | ',') {
-            escaped.push('\\');
-        }
-        escaped.push(char);
-    }
-    escaped
-}
-
-/// One line on what was found.
-fn summary(result: &SearchResult, took: f64, mode: Mode, pattern: &str) -> String {
-    if result.hits.is_empty() {
-        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte >= 0x80;
-        return if mode == Mode::Text && !pattern.bytes().any(is_word) {
-            "no hits: QUERY holds no word; -F searches for it as it is".into()
-        } else {
-            format!("no hits in {}, generation {}", seconds(took), result.generation)
-        };
-    }
-    let hits = things(result.hits.len() as u64, "hit", "hits");
-    let files = things(result.files as u64, "file", "files");
-    let more = if result.truncated { "; there are more: --limit 0 shows all" } else { "" };
-    format!("{hits} in {files}, {}, generation {}{more}", seconds(took), result.generation)
 }
 
 /// A stale index must not pass for a fresh one.
-fn tell_unreadable(result: &SearchResult, root: &Path) {
-    if result.unreadable > 0 {
-        let files = count(result.unreadable as u64);
+fn tell_unreadable(unreadable: usize, root: &Path) {
+    if unreadable > 0 {
+        let files = count(unreadable as u64);
         let root = root.display();
         output::note(&format!(
             "{files} indexed files could not be read any more: `leindex-engine {root}` updates the index"
@@ -155,23 +255,11 @@ fn tell_unreadable(result: &SearchResult, root: &Path) {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(below: &str, globs: &[&str], expect: &[&str]) {
-        let tree = Tree { root: "/r".into(), below: below.into(), is_file: false, options: Options::default() };
-        let globs: Vec<String> = globs.iter().map(|&glob| glob.to_owned()).collect();
-        assert_eq!(scoped(&globs, &tree), expect);
-    }
-
-    #[test]
-    fn globs_count_below_the_path() {
-        check("", &["*.c", "!x"], &["*.c", "!x"]);
-        check("a", &[], &["/a/"]);
-        check("a/b", &["!*.c"], &["/a/b/", "!/a/b/**/*.c"]);
-        check("a", &["*.c", "!/x.c", "y/*.h", "z/"], &["/a/**/*.c", "!/a/x.c", "/a/y/*.h", "/a/**/z/"]);
-        check("a[1]*", &[], &[r"/a\[1\]\*/"]);
+/// Symbols trail the text: what is not there may only not be there yet.
+fn tell_pending(result: &SearchResult, root: &Path) {
+    if result.symbols_pending > 0 {
+        let files = things(result.symbols_pending as u64, "file is", "files are");
+        let root = root.display();
+        output::note(&format!("the symbols of {files} not extracted yet: `leindex-engine symbols {root}` does it"));
     }
 }

@@ -28,6 +28,7 @@ struct StatusJson<'a> {
     index_bytes: u64,
     segments: usize,
     languages: &'a BTreeMap<&'static str, u64>,
+    symbols: SymbolsJson,
     fresh: FreshJson,
     model: Option<&'static str>,
 }
@@ -37,6 +38,12 @@ struct FilesJson {
     indexed: u64,
     binary: u64,
     too_large: u64,
+}
+
+#[derive(serde::Serialize)]
+struct SymbolsJson {
+    files: u64,
+    pending: u64,
 }
 
 /// Runs the subcommand.
@@ -71,6 +78,7 @@ fn as_json<'a>(engine: &Engine, status: &'a Status, fresh: Freshness) -> StatusJ
         index_bytes: status.index_bytes,
         segments: status.segments,
         languages: &status.languages,
+        symbols: SymbolsJson { files: status.symbol_files, pending: status.symbols_pending },
         fresh: fresh.into(),
         model: None,
     }
@@ -92,6 +100,7 @@ fn write(out: &mut impl Write, engine: &Engine, status: &Status, fresh: Freshnes
     let searchable = format!("{files} with {} in {dirs}", bytes(status.content_bytes));
     line("searchable", &format!("{searchable}; besides, {binary} binary and {large} too large"))?;
     line("languages", &languages(status))?;
+    line("symbols", &symbols(engine, status))?;
     line("model", "none (this version has no embeddings)")
 }
 
@@ -104,6 +113,17 @@ fn languages(status: &Status) -> String {
         text += &format!(" and {} more", languages.len() - LANGUAGES);
     }
     if text.is_empty() { "none".into() } else { text }
+}
+
+fn symbols(engine: &Engine, status: &Status) -> String {
+    let known = things(status.symbol_files, "file", "files");
+    match status.symbols_pending {
+        0 => format!("of {known}"),
+        pending => {
+            let root = engine.root().display();
+            format!("of {known}; {} without: `leindex-engine symbols {root}` extracts them", count(pending))
+        }
+    }
 }
 
 fn freshness(fresh: Freshness) -> String {

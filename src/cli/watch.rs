@@ -2,11 +2,11 @@
 
 use super::args::{CommonArgs, IndexArgs, WatchArgs};
 use super::exit::{Exit, Failure};
-use super::index;
 use super::interrupt::Interrupts;
 use super::json::{self, WatchJson};
 use super::output::{self, Ui, count, seconds, things};
-use leindex_engine::{Engine, Report, Watch, WatchEvent, WatchOptions};
+use super::{index, symbols};
+use leindex_engine::{Engine, Report, SymbolRun, Watch, WatchEvent, WatchOptions};
 use std::io::Write;
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Runs the subcommand.
 pub(crate) fn run(args: WatchArgs, common: &CommonArgs) -> Result<Exit, Failure> {
-    let WatchArgs { run, rules, poll, path } = args;
-    let (engine, ui) = index::open(IndexArgs { run, rules, path }, common)?;
+    let WatchArgs { run, rules, poll, symbols, path } = args;
+    let (engine, ui) = index::open(IndexArgs { run, rules, symbols, path }, common)?;
     let interrupts = Interrupts::catch();
     let mut watch_options = WatchOptions::default();
     if let Some(seconds) = poll {
@@ -26,15 +26,19 @@ pub(crate) fn run(args: WatchArgs, common: &CommonArgs) -> Result<Exit, Failure>
     let watch = engine.watch(watch_options)?;
     let stopper = watch.stopper();
     interrupts.stop(move || stopper.stop());
-    show(&engine, &watch, &ui)?;
+    let mut trailing = symbols.then(|| Trailing { engine: engine.clone(), run: None, again: false });
+    show(&engine, &watch, &mut trailing, &ui)?;
     watch.wait()?;
     Ok(Exit::Interrupted)
 }
 
 /// Shows events until the watcher ends.
-fn show(engine: &Engine, watch: &Watch, ui: &Ui) -> Result<(), Failure> {
+fn show(engine: &Engine, watch: &Watch, trailing: &mut Option<Trailing>, ui: &Ui) -> Result<(), Failure> {
     let mut first = true;
     loop {
+        if let Some(trailing) = trailing {
+            trailing.look();
+        }
         match watch.next_event(TICK) {
             Some(WatchEvent::Ended) => return Ok(()),
             Some(WatchEvent::Updated(report)) => {
@@ -42,11 +46,37 @@ fn show(engine: &Engine, watch: &Watch, ui: &Ui) -> Result<(), Failure> {
                     index::tell(&report);
                 }
                 updated(engine, &report, first, ui)?;
+                if let Some(trailing) = trailing.as_mut().filter(|_| first || report.publications > 0) {
+                    trailing.again = true;
+                }
                 first = false;
             }
             Some(event) => tell(engine, &event, ui)?,
             None if watch.is_finished() => return Ok(()),
             None => {}
+        }
+    }
+}
+
+/// The extraction of symbols that follows updates; one at a time.
+struct Trailing {
+    engine: Engine,
+    run: Option<SymbolRun>,
+    again: bool,
+}
+
+impl Trailing {
+    /// Takes the end of one, and starts the next.
+    fn look(&mut self) {
+        if let Some(run) = self.run.take_if(|run| run.is_finished()) {
+            match run.wait() {
+                Ok(report) if report.pending > 0 => tracing::info!("{}", symbols::summary(&report)),
+                Ok(_) => {}
+                Err(error) => output::note(&format!("symbols were not extracted: {error}")),
+            }
+        }
+        if self.run.is_none() && std::mem::take(&mut self.again) {
+            self.run = Some(self.engine.symbols());
         }
     }
 }

@@ -8,6 +8,7 @@
 
 pub(crate) mod recovery;
 pub(crate) mod repair;
+pub(crate) mod symbols;
 
 use crate::error::StoreError;
 use crate::failpoint::reached;

@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A lock that this process holds.
 #[derive(Debug)]
@@ -71,15 +71,28 @@ const ASK: Duration = Duration::from_millis(20);
 pub(super) fn wait(layout: &Layout, cancelled: &AtomicBool) -> Result<PidLock, OpenError> {
     tracing::info!(index = %layout.index_dir.display(), "waiting for the end of another run");
     loop {
-        match acquire(layout) {
+        match try_acquire(layout) {
             Err(OpenError::Busy { .. }) if !cancelled.load(Relaxed) => std::thread::sleep(ASK),
             acquired => return acquired,
         }
     }
 }
 
+/// How long a lock is asked for before it counts as held: symbols are written in a moment, a run takes longer.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// Takes the writer's lock, creating the index directory when it is not there.
 pub(super) fn acquire(layout: &Layout) -> Result<PidLock, OpenError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match try_acquire(layout) {
+            Err(OpenError::Busy { .. }) if Instant::now() < until => std::thread::sleep(ASK),
+            acquired => return acquired,
+        }
+    }
+}
+
+fn try_acquire(layout: &Layout) -> Result<PidLock, OpenError> {
     layout.create()?;
     let path = || layout.index_dir.clone();
     let mut lock = PidLock::take(&layout.lock_file()).map_err(|refused| match refused {

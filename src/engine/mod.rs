@@ -9,11 +9,13 @@ mod files;
 mod freshness;
 mod layout;
 mod lock;
+mod outline;
 mod repair;
 mod report;
 mod rules_database;
 mod run;
 mod snapshot;
+mod symbols;
 mod verdicts;
 mod verify;
 mod watch;
@@ -21,10 +23,12 @@ mod watch;
 pub use config::{Config, EngineBuilder, RulesConfig, Shards};
 pub use files::FileList;
 pub use freshness::{Freshness, WatchState};
+pub use outline::Outline;
 pub use repair::Repair;
 pub use report::{Outcome, Report, Seconds};
 pub use run::{Canceller, Event, Progress, Run};
 pub use snapshot::{Snapshot, Status};
+pub use symbols::{SymbolProgress, SymbolReport, SymbolRun};
 pub use verdicts::{Rule, Verdicts};
 pub use verify::Verification;
 pub use watch::{Watch, WatchEvent, WatchOptions, WatchStopper};
@@ -115,6 +119,21 @@ impl Engine {
 
     /// A path that was named as changed, relative to the root; a rule file stands for its directory. `None` outside.
     fn in_root(&self, path: &Path) -> Option<PathBuf> {
+        let mut normal = self.relative(path)?;
+        // What git tracks and excludes concerns all of a work tree.
+        let git = normal.iter().position(|name| name == ".git");
+        if let Some(git) = git {
+            return Some(normal.iter().take(git).collect());
+        }
+        let is_rules = normal.file_name().is_some_and(crate::shard::is_rule_file);
+        if is_rules {
+            normal.pop();
+        }
+        Some(normal)
+    }
+
+    /// A path relative to the root, without dots. `None` outside.
+    fn relative(&self, path: &Path) -> Option<PathBuf> {
         let root = &self.inner.layout.root;
         let relative = match path.strip_prefix(root) {
             Ok(relative) => relative.to_path_buf(),
@@ -133,15 +152,6 @@ impl Engine {
                 _ => return None,
             }
         }
-        // What git tracks and excludes concerns all of a work tree.
-        let git = normal.iter().position(|name| name == ".git");
-        if let Some(git) = git {
-            return Some(normal.iter().take(git).collect());
-        }
-        let is_rules = normal.file_name().is_some_and(crate::shard::is_rule_file);
-        if is_rules {
-            normal.pop();
-        }
         Some(normal)
     }
 
@@ -151,6 +161,21 @@ impl Engine {
     /// [`OpenError::NoIndex`] before the first run has published anything.
     pub fn snapshot(&self) -> Result<Snapshot, QueryError> {
         Snapshot::open(self)
+    }
+
+    /// Extracts the symbols of those files of the published generation that have none yet, in the background, as a stage
+    /// of its own: text is searched before, and while, this goes on. See [`Mode::Symbol`](crate::Mode::Symbol).
+    pub fn symbols(&self) -> SymbolRun {
+        symbols::start(self.clone())
+    }
+
+    /// What a file below the root defines, as it is now; it need not be in the index.
+    ///
+    /// # Errors
+    /// [`QueryError::File`] for a path outside of the root, a file that cannot be read, or one in a language without a
+    /// grammar.
+    pub fn outline(&self, path: impl AsRef<Path>) -> Result<Outline, QueryError> {
+        outline::outline(self, path.as_ref())
     }
 
     /// The files that an index run would accept, in the order of the walk, without an index.

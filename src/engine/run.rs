@@ -64,6 +64,10 @@ pub struct Progress {
 pub struct Canceller(Arc<AtomicBool>);
 
 impl Canceller {
+    pub(super) fn new(flag: Arc<AtomicBool>) -> Canceller {
+        Canceller(flag)
+    }
+
     /// Asks the run to stop: nothing new is begun, what is in flight is let finish, and what was published stays.
     /// Returns at once; the run ends a moment later, with [`Outcome::Cancelled`].
     pub fn cancel(&self) {

@@ -3,10 +3,11 @@
 use super::Engine;
 use super::freshness::{self, Freshness};
 use crate::error::{OpenError, QueryError, StoreError};
-use crate::query::{Query, SearchResult, Searcher};
+use crate::query::{FileMatches, Query, SearchResult, Searcher};
 use crate::record::{FileMeta, Flags, path_bytes};
 use crate::store::schema::{Entry, Published};
 use crate::store::{Store, StoreReader, seal};
+use crate::symbols::{Grammar, VERSION};
 use crate::text::index::{TextReader, damaged_files, segment_files};
 use crate::text::language::Language;
 use std::collections::BTreeMap;
@@ -45,6 +46,10 @@ pub struct Status {
     pub too_large: u64,
     /// Bytes of the files that can be searched.
     pub content_bytes: u64,
+    /// Files whose symbols are stored.
+    pub symbol_files: u64,
+    /// Files in languages with a grammar whose symbols are not stored, or not yet.
+    pub symbols_pending: u64,
     /// Directories.
     pub dirs: u64,
     /// Segments of the text index.
@@ -111,6 +116,26 @@ impl Snapshot {
     /// no error: it is counted in the result.
     pub fn search(&self, query: &Query) -> Result<SearchResult, QueryError> {
         self.searcher.search(query)
+    }
+
+    /// The files with a hit, and how many of their lines match: what `rg --count` prints. In [`Mode::Text`] the files are
+    /// those of [`Snapshot::search`], in its order, and lines that hold any term of the query are counted. The limit of the
+    /// query is one of files here; [`Query::per_file`] ends the count of a file, so that 1 only finds out which files match.
+    ///
+    /// # Errors
+    /// As [`Snapshot::search`].
+    pub fn matching_files(&self, query: &Query) -> Result<FileMatches, QueryError> {
+        self.searcher.matching_files(query)
+    }
+
+    /// For a query without hits, what may have been meant: the same query with words that the index does not hold replaced
+    /// by the nearest ones that it does, the likeliest first, at most three. Each of them has a hit. Words of fewer than three
+    /// letters are left alone, those of up to five may differ in one letter, longer ones in two.
+    ///
+    /// # Errors
+    /// As [`Snapshot::search`].
+    pub fn suggest(&self, query: &Query) -> Result<Vec<String>, QueryError> {
+        self.searcher.suggest(query)
     }
 
     /// What the index knows of a file; `None` if it is not in the index, or is a directory. The path is relative to the
@@ -184,18 +209,27 @@ impl Snapshot {
             index_bytes: self.index_bytes,
             ..Status::default()
         };
-        self.for_each_file(|_, meta| {
+        let state = self.searcher.with_reader(StoreReader::symbols_state);
+        let state = state.map_err(|error| error.into_query(Path::new("")))?;
+        let mut with_grammar = 0;
+        self.for_each_file(|path, meta| {
             if meta.flags.has(Flags::INDEXED) {
                 status.indexed += 1;
                 status.content_bytes += meta.size;
                 let language = Language::from_code(meta.language).unwrap_or_default();
                 *status.languages.entry(language.name()).or_default() += 1;
+                with_grammar += u64::from(Grammar::of(language.name(), path).is_some());
             } else if meta.flags.has(Flags::TOO_LARGE) {
                 status.too_large += 1;
             } else {
                 status.binary += 1;
             }
         })?;
+        if state.version == VERSION {
+            let files = self.searcher.with_reader(StoreReader::symbol_files);
+            status.symbol_files = files.map_err(|error| error.into_query(Path::new("")))?;
+        }
+        status.symbols_pending = with_grammar - status.symbol_files.min(with_grammar);
         let counts = self.searcher.with_reader(StoreReader::counts);
         status.dirs = counts.map_err(|error| error.into_query(Path::new("")))?.1;
         Ok(status)

@@ -6,6 +6,7 @@ use crate::record::{Flags, ROOT};
 use crate::store::schema::{Entry, FORMAT};
 use crate::store::seal;
 use crate::store::{Store, StoreReader};
+use crate::symbols::Symbols;
 use crate::text::index::{TextReader, damaged_files, documents, segment_files};
 use std::collections::{HashMap, HashSet};
 use tantivy::DocSet;
@@ -153,6 +154,18 @@ fn check_records(reader: &StoreReader, found: &mut Verification) -> Result<HashM
         }
         if meta.flags.has(Flags::INDEXED) {
             indexed.insert(meta.id, parent);
+        }
+        Ok(())
+    })?;
+    reader.for_each_symbols(|id, bytes| {
+        found.records += 1;
+        if !ids.contains(&id) {
+            found.problem(format!("file {id} has symbols but no record"));
+        }
+        let mut symbols = Symbols::new(bytes);
+        while symbols.next().is_some() {}
+        if symbols.is_damaged() {
+            found.problem(format!("the symbols of file {id} cannot be read"));
         }
         Ok(())
     })?;

@@ -78,6 +78,24 @@ impl Segment {
         Ok(self.alive(&docs))
     }
 
+    /// How many files hold a term, counting those that are deleted.
+    pub(super) fn files_with(&self, term: &[u8]) -> tantivy::Result<u32> {
+        Ok(self.inverted.terms().get(term)?.map_or(0, |info| info.doc_freq))
+    }
+
+    /// Whether a term is `word`, or begins or ends with it, or holds it: what may go on before and behind it is `open`.
+    pub(super) fn has_like(&self, word: &[u8], open: (bool, bool)) -> tantivy::Result<bool> {
+        let end = |open: bool| if open { &b""[..] } else { b"\n" };
+        let mut found = false;
+        self.vocabulary.for_each_match(&[end(open.0), word, end(open.1)].concat(), |_| found = true)?;
+        Ok(found)
+    }
+
+    /// Calls `each` with every term that is at most `max` slips away from `word`, and with how many.
+    pub(super) fn for_each_near(&self, word: &[u8], max: u8, each: impl FnMut(&[u8], u8)) -> tantivy::Result<()> {
+        self.vocabulary.for_each_near(word, max, each)
+    }
+
     fn max_doc(&self) -> u32 {
         self.reader.max_doc()
     }

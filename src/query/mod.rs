@@ -2,40 +2,63 @@
 //!
 //! * `plan`: a pattern to what the terms of a matching file must be (pure).
 //! * `candidates`: a plan to the files of each segment that satisfy it.
-//! * `text`: words to scored files, exact identifiers first.
+//! * `text`: words to scored files, and the best line of a file. `text_search`: the search for them.
+//! * `rank`: features of a file to its score. `definition`: whether bytes look like a definition of a name.
 //! * `read`: candidates to the bytes of their files.
+//! * `symbol`: the name of a definition to where it stands.
 //! * `lines`: a file to its matching lines, as ripgrep reports them.
+//! * `context`: a hit to the lines that are shown of it.
+//! * `line_search`, `files`: candidates to matching lines, or to how many lines of each file match.
+//! * `order`: in which order files are answered. `case`: smart case.
+//! * `suggest`: a query without hits to one that has some.
 //! * `searcher`: puts them together over the stores of one generation.
 //!
 //! Whatever the index says, a hit is only reported after the bytes of the file have been looked at: the index decides
 //! which files are read, never what is in them.
 
 mod candidates;
+mod case;
+mod context;
 mod definition;
+mod files;
 mod filter;
+mod line_search;
 mod lines;
+mod order;
 pub mod plan;
 mod rank;
 mod read;
 mod searcher;
+mod suggest;
+mod symbol;
 mod text;
 mod text_search;
 
+pub use files::{FileMatch, FileMatches};
+pub use order::Sort;
+pub(crate) use read::{Candidate, Readers, read_each};
 pub(crate) use searcher::Searcher;
 
+use crate::limits::CONTEXT_LINES_MAX;
+use crate::symbols::Symbol;
+use context::{Context, Shown};
+use order::Order;
 use std::path::PathBuf;
 
 /// How a query is understood.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mode {
-    /// Words, ranked by BM25; code-aware.
+    /// Words, ranked; code-aware.
     #[default]
     Text,
     /// A string of bytes.
     Substring,
     /// A regular expression, in ripgrep's syntax.
     Regex,
+    /// The name of a definition: exact, or else its beginning or its humps. `name*` for beginnings only, `Type::name` for
+    /// what belongs to a type. See [`crate::Engine::symbols`].
+    Symbol,
 }
 
 /// How the hits of [`Mode::Text`] are ordered.
@@ -60,6 +83,9 @@ pub struct Query {
     pub(crate) limit: usize,
     pub(crate) languages: Vec<String>,
     pub(crate) globs: Vec<String>,
+    pub(crate) context: Context,
+    pub(crate) per_file: usize,
+    pub(crate) order: Order,
     pub(crate) ranking: Ranking,
 }
 
@@ -74,6 +100,9 @@ impl Query {
             limit: 20,
             languages: Vec::new(),
             globs: Vec::new(),
+            context: Context::default(),
+            per_file: 0,
+            order: Order::default(),
             ranking: Ranking::Code,
         }
     }
@@ -100,9 +129,37 @@ impl Query {
         self
     }
 
+    /// Upper and lower case are the same unless the pattern holds an upper-case letter: ripgrep's rule, by which `\W` holds
+    /// none, and a pattern without any literal is taken as it is.
+    pub fn smart_case(self) -> Query {
+        let lower = case::is_lower(self.mode, &self.pattern);
+        self.case_insensitive(lower)
+    }
+
     /// The most hits; 0 for all. Default 20.
     pub fn limit(mut self, hits: usize) -> Query {
         self.limit = hits;
+        self
+    }
+
+    /// The most hits of one file; 0 for all. Default 0. [`SearchResult::capped_files`] tells whether there were more.
+    pub fn per_file(mut self, hits: usize) -> Query {
+        self.per_file = hits;
+        self
+    }
+
+    /// How many lines before and after each hit are wanted; more than [`CONTEXT_LINES_MAX`] are taken as so many. Default
+    /// none.
+    pub fn context(mut self, before: usize, after: usize) -> Query {
+        self.context = Context { before: before.min(CONTEXT_LINES_MAX), after: after.min(CONTEXT_LINES_MAX) };
+        self
+    }
+
+    /// In which order files are answered, or in the opposite one. A limit lets the first ones through; only in
+    /// [`Mode::Text`] it lets the best ones through, and those are sorted. Sorting by anything but score has to look at the
+    /// names of all candidates first. Default [`Sort::None`].
+    pub fn sort(mut self, by: Sort, reverse: bool) -> Query {
+        self.order = Order { by, reverse };
         self
     }
 
@@ -119,14 +176,28 @@ impl Query {
         self
     }
 
-    /// How hits of [`Mode::Text`] are ordered; nothing in other modes. Default [`Ranking::Code`].
+    /// How hits of [`Mode::Text`] are ranked; nothing in other modes. Default [`Ranking::Code`].
     pub fn ranking(mut self, ranking: Ranking) -> Query {
         self.ranking = ranking;
         self
     }
 
+    /// How it is understood.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether upper and lower case are the same, in all modes but [`Mode::Text`], where they always are.
+    pub fn is_case_insensitive(&self) -> bool {
+        self.case_insensitive
+    }
+
     pub(crate) fn limit_or_all(&self) -> usize {
         if self.limit == 0 { usize::MAX } else { self.limit }
+    }
+
+    pub(crate) fn per_file_or_all(&self) -> usize {
+        if self.per_file == 0 { usize::MAX } else { self.per_file }
     }
 }
 
@@ -144,6 +215,24 @@ pub struct Hit {
     pub score: f32,
     /// The line without its end; bytes that are not UTF-8 are replaced.
     pub text: String,
+    /// Whether `text` is a part of the line only, around the match: the line has more than [`LINE_BYTES_MAX`] bytes.
+    ///
+    /// [`LINE_BYTES_MAX`]: crate::limits::LINE_BYTES_MAX
+    pub cut: bool,
+    /// Lines before it, the nearest one last, as many as [`Query::context`] asked for and the file has. One that is longer
+    /// than [`LINE_BYTES_MAX`](crate::limits::LINE_BYTES_MAX) is cut and ends in `…`.
+    pub before: Vec<String>,
+    /// Lines after it, the nearest one first.
+    pub after: Vec<String>,
+    /// What is defined here, in [`Mode::Symbol`].
+    pub symbol: Option<Symbol>,
+}
+
+impl Hit {
+    fn new(path: PathBuf, at: (u64, u64), score: f32, shown: Shown) -> Hit {
+        let Shown { text, cut, before, after } = shown;
+        Hit { path, line: at.0, column: at.1, score, text, cut, before, after, symbol: None }
+    }
 }
 
 /// The answer to a query.
@@ -160,8 +249,12 @@ pub struct SearchResult {
     pub files_read: usize,
     /// Candidates that could not be read any more: gone or changed since the generation was made.
     pub unreadable: usize,
+    /// Files that may define what was asked for and whose symbols are not known yet, in [`Mode::Symbol`].
+    pub symbols_pending: usize,
     /// Whether the limit cut the answer.
     pub truncated: bool,
+    /// Files among those with a hit that have more hits than [`Query::per_file`] let through.
+    pub capped_files: usize,
     /// The generation that answered.
     pub generation: u64,
     /// How the index was used: the plan.

@@ -21,19 +21,31 @@ const PIECES_PER_THREAD: usize = 4;
 
 /// A file that may match.
 #[derive(Clone, Debug)]
-pub(super) struct Candidate {
+pub(crate) struct Candidate {
     /// Path relative to the root, and a NUL.
     path_nul: Vec<u8>,
     name_start: usize,
     dir: DirId,
     size: u64,
+    pub(super) mtime_ns: i64,
+    pub(super) score: f32,
 }
 
 impl Candidate {
     /// The file `name` in the directory `dir`, whose path `dir_path` ends in a slash unless empty.
-    pub(super) fn new(dir: DirId, dir_path: &[u8], name: &[u8], size: u64) -> Candidate {
+    pub(crate) fn new(dir: DirId, dir_path: &[u8], name: &[u8], size: u64) -> Candidate {
         let path_nul = [dir_path, name, b"\0"].concat();
-        Candidate { path_nul, name_start: dir_path.len(), dir, size }
+        Candidate { path_nul, name_start: dir_path.len(), dir, size, mtime_ns: 0, score: 1.0 }
+    }
+
+    /// The same with a score.
+    pub(super) fn scored(self, score: f32) -> Candidate {
+        Candidate { score, ..self }
+    }
+
+    /// The same with the time at which it was modified.
+    pub(super) fn modified(self, mtime_ns: i64) -> Candidate {
+        Candidate { mtime_ns, ..self }
     }
 
     /// Path relative to the root.
@@ -51,14 +63,14 @@ impl Candidate {
 }
 
 /// The readers of one query: made when first needed, kept for its later rounds.
-pub(super) struct Readers<'r> {
+pub(crate) struct Readers<'r> {
     root: &'r Path,
     idle: Mutex<Vec<Reader<'r>>>,
 }
 
 impl<'r> Readers<'r> {
     /// Readers of files below `root`.
-    pub(super) fn new(root: &'r Path) -> Self {
+    pub(crate) fn new(root: &'r Path) -> Self {
         Readers { root, idle: Mutex::default() }
     }
 
@@ -74,18 +86,29 @@ impl<'r> Readers<'r> {
 
 /// Reads the files and makes something of each, in the order of `candidates`. `state` is made once a thread; `work` gets
 /// it with the content, or the reason why there is none.
-pub(super) fn read_each<S, R: Send>(
+pub(crate) fn read_each<S, R: Send>(
     readers: &Readers<'_>,
     candidates: &[Candidate],
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, io::Result<&[u8]>) -> R + Sync,
 ) -> Vec<R> {
+    read_indexed(readers, candidates, state, |state, _, content| work(state, content))
+}
+
+/// As [`read_each`], and `work` is told which of the candidates it is.
+pub(super) fn read_indexed<S, R: Send>(
+    readers: &Readers<'_>,
+    candidates: &[Candidate],
+    state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, usize, io::Result<&[u8]>) -> R + Sync,
+) -> Vec<R> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let bytes: u64 = candidates.iter().map(|candidate| candidate.size).sum();
     let threads = if candidates.len() < PARALLEL_MIN && bytes < PARALLEL_BYTES { 1 } else { cores };
     let least = if bytes < PARALLEL_BYTES { PARALLEL_MIN / 4 } else { 1 };
-    let piece = candidates.len().div_ceil(threads * PIECES_PER_THREAD).max(least);
-    let pieces: Vec<&[Candidate]> = if threads == 1 { vec![candidates] } else { candidates.chunks(piece).collect() };
+    let piece_len = candidates.len().div_ceil(threads * PIECES_PER_THREAD).max(least);
+    let pieces: Vec<&[Candidate]> =
+        if threads == 1 { vec![candidates] } else { candidates.chunks(piece_len).collect() };
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<Vec<R>>> = Mutex::new(pieces.iter().map(|_| Vec::new()).collect());
     let run = || {
@@ -94,7 +117,8 @@ pub(super) fn read_each<S, R: Send>(
         loop {
             let index = next.fetch_add(1, Relaxed);
             let Some(piece) = pieces.get(index) else { break };
-            let results = reader.read(piece, |content| work(&mut state, content));
+            let first = index * piece_len;
+            let results = reader.read(piece, |at, content| work(&mut state, first + at, content));
             done.lock().unwrap_or_else(PoisonError::into_inner)[index] = results;
         }
         readers.give_back(reader);
@@ -122,14 +146,15 @@ impl<'r> Reader<'r> {
         Reader { root, worker: backend.worker(WorkerOptions::default()), backend, dir: None }
     }
 
-    fn read<R>(&mut self, candidates: &[Candidate], mut work: impl FnMut(io::Result<&[u8]>) -> R) -> Vec<R> {
+    fn read<R>(&mut self, candidates: &[Candidate], mut work: impl FnMut(usize, io::Result<&[u8]>) -> R) -> Vec<R> {
         let mut results: Vec<Option<R>> = candidates.iter().map(|_| None).collect();
         let Reader { root, backend, worker, dir } = self;
         let worker = match worker {
             Ok(worker) => worker,
             Err(error) => {
                 let reason = error.to_string();
-                return candidates.iter().map(|_| work(Err(io::Error::other(reason.clone())))).collect();
+                let failed = (0..candidates.len()).map(|at| work(at, Err(io::Error::other(reason.clone()))));
+                return failed.collect();
             }
         };
         let mut done = |fetched: Fetched<'_>| {
@@ -137,7 +162,8 @@ impl<'r> Reader<'r> {
                 FetchError::Io { source, .. } => source,
                 other => io::Error::other(other.to_string()),
             });
-            results[fetched.token as usize] = Some(work(content));
+            let at = fetched.token as usize;
+            results[at] = Some(work(at, content));
         };
         for (index, candidate) in candidates.iter().enumerate() {
             let token = index as u64;

@@ -2,19 +2,15 @@
 
 use super::candidates::Segment;
 use super::filter::Filter;
-use super::lines::{Line, LineSearcher, matcher};
-use super::plan::{Limits, Planned, plan_literal, plan_regex};
-use super::read::{Candidate, Readers, read_each};
-use super::{Hit, Mode, Query, SearchResult};
+use super::read::Candidate;
+use super::{Mode, Query, SearchResult, symbol};
 use crate::error::{QueryError, StoreError};
-use crate::record::{DirId, FileId, bytes_path};
+use crate::record::{DirId, FileId, FileMeta};
 use crate::store::StoreReader;
 use crate::store::schema::Entry;
 use crate::text::index::TextReader;
 use crate::text::segment::DocFile;
-use grep_regex::RegexMatcher;
 use std::collections::HashMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -30,7 +26,7 @@ const DIRS_CACHED: usize = 8192;
 pub(crate) struct Searcher {
     pub(super) root: PathBuf,
     index_dir: PathBuf,
-    generation: u64,
+    pub(super) generation: u64,
     reader: Mutex<StoreReader>,
     pub(super) text: TextReader,
     pub(super) segments: Vec<Segment>,
@@ -42,6 +38,7 @@ struct NamedFile {
     id: FileId,
     name: std::ops::Range<usize>,
     size: u64,
+    mtime_ns: i64,
 }
 
 /// The files of one directory, by id.
@@ -69,7 +66,9 @@ impl DirNames {
             if let Entry::File(meta) = child.entry {
                 let start = found.names.len();
                 found.names.extend_from_slice(child.name);
-                found.files.push(NamedFile { id: meta.id, name: start..found.names.len(), size: meta.size });
+                let name = start..found.names.len();
+                let FileMeta { id, size, mtime_ns, .. } = meta;
+                found.files.push(NamedFile { id, name, size, mtime_ns });
             }
             Ok(())
         })?;
@@ -84,7 +83,8 @@ impl DirNames {
 
     fn candidate(&self, file: DocFile) -> Option<Candidate> {
         let known = self.find(file.id)?;
-        Some(Candidate::new(file.dir, &self.path, &self.names[known.name.clone()], known.size))
+        let named = Candidate::new(file.dir, &self.path, &self.names[known.name.clone()], known.size);
+        Some(named.modified(known.mtime_ns))
     }
 }
 
@@ -113,17 +113,8 @@ impl Searcher {
         let filter = Filter::new(query)?;
         let mut result = match query.mode {
             Mode::Text => self.text_search(query, &filter),
-            Mode::Substring => {
-                let planned = plan_literal(query.pattern.as_bytes(), query.case_insensitive, &limits());
-                self.line_search(query, &filter, &planned, true)
-            }
-            Mode::Regex => {
-                // The searcher's own error is the one that ripgrep's users know.
-                matcher(query, false)?;
-                let planned = plan_regex(&query.pattern, query.case_insensitive, &limits())
-                    .map_err(|error| QueryError::Pattern { detail: error.to_string() })?;
-                self.line_search(query, &filter, &planned, false)
-            }
+            Mode::Substring | Mode::Regex => self.line_search(query, &filter),
+            Mode::Symbol => symbol::search(self, query, &filter),
         }?;
         result.generation = self.generation;
         Ok(result)
@@ -133,93 +124,15 @@ impl Searcher {
         error.into().into_query(&self.index_dir)
     }
 
-    fn line_search(
-        &self,
-        query: &Query,
-        filter: &Filter,
-        planned: &Planned,
-        literal: bool,
-    ) -> Result<SearchResult, QueryError> {
-        let matcher = matcher(query, literal)?;
-        let mut files = Vec::new();
-        for segment in &self.segments {
-            let docs = segment.candidates(planned, &filter.languages).map_err(|error| self.failed(error))?;
-            files.extend(docs.into_iter().map(|doc| segment.file(doc)));
-        }
-        // A directory at a time: it is opened and its names are looked up once.
-        files.sort_unstable_by_key(|file| (file.dir, file.id));
-        let mut result = SearchResult { candidates: files.len(), plan: planned.to_string(), ..SearchResult::default() };
-        let limit = query.limit_or_all();
-        let mut rest = &files[..];
-        let mut round = FIRST_ROUND;
-        // One hit more than asked for is looked for, to know whether the limit cut anything.
-        let wanted = limit.saturating_add(1);
-        let readers = Readers::new(&self.root);
-        while !rest.is_empty() && result.hits.len() < wanted {
-            let (now, later) = rest.split_at(round.min(rest.len()));
-            rest = later;
-            round *= ROUND_GROWTH;
-            let mut candidates = Vec::with_capacity(now.len());
-            for &file in now {
-                candidates.extend(self.candidate(file, filter)?);
-            }
-            let found = Self::verify(&readers, &candidates, &matcher, wanted - result.hits.len());
-            self.collect(candidates, found, wanted, &mut result);
-        }
-        result.truncated = result.hits.len() > limit;
-        result.hits.truncate(limit);
-        result.files = count_files(&result.hits);
-        Ok(result)
-    }
-
-    fn collect(
-        &self,
-        candidates: Vec<Candidate>,
-        found: Vec<io::Result<Vec<Line>>>,
-        wanted: usize,
-        result: &mut SearchResult,
-    ) {
-        for (candidate, lines) in candidates.into_iter().zip(found) {
-            result.files_read += 1;
-            let lines = match lines {
-                Ok(lines) => lines,
-                Err(error) => {
-                    tracing::debug!(path = %candidate.path().escape_ascii(), %error, "not searched");
-                    result.unreadable += 1;
-                    continue;
-                }
-            };
-            let room = wanted.saturating_sub(result.hits.len());
-            let path = bytes_path(candidate.path());
-            result.hits.extend(lines.into_iter().take(room).map(|line| Hit {
-                path: path.clone(),
-                line: line.number,
-                column: line.column,
-                score: 1.0,
-                text: line.text,
-            }));
-        }
-    }
-
-    /// The matching lines of each candidate.
-    fn verify(
-        readers: &Readers<'_>,
-        candidates: &[Candidate],
-        matcher: &RegexMatcher,
-        limit: usize,
-    ) -> Vec<io::Result<Vec<Line>>> {
-        read_each(
-            readers,
-            candidates,
-            || LineSearcher::new(matcher),
-            |searcher, content| searcher.lines(content?, limit),
-        )
-    }
-
     /// A file as a candidate, unless its path is filtered out or it is not published any more.
-    fn candidate(&self, file: DocFile, filter: &Filter) -> Result<Option<Candidate>, QueryError> {
+    pub(super) fn candidate(
+        &self,
+        file: DocFile,
+        score: f32,
+        filter: &Filter,
+    ) -> Result<Option<Candidate>, QueryError> {
         let found = self.named(file).map_err(|error| self.failed(error))?;
-        Ok(found.filter(|found| filter.accepts_path(found.path())))
+        Ok(found.filter(|found| filter.accepts_path(found.path())).map(|found| found.scored(score)))
     }
 
     /// The file with its name, which its directory knows.
@@ -259,13 +172,4 @@ impl Searcher {
     pub(crate) fn text(&self) -> &TextReader {
         &self.text
     }
-}
-
-/// Knows about runs that hold odd characters, as the index does.
-fn limits() -> Limits {
-    Limits { odd_runs: true, ..Limits::default() }
-}
-
-fn count_files(hits: &[Hit]) -> usize {
-    hits.chunk_by(|a, b| a.path == b.path).count()
 }

@@ -3,6 +3,7 @@
 use super::definition::{self, Definition, Name, PLACES_MAX, PLACES_OF_WORD_MAX, Wanted};
 use crate::text::runs::{RUN_BYTES_MAX, RunMasks};
 use crate::text::schema::{Fields, has_frequencies};
+use std::ops::Range;
 use tantivy::query::{BooleanQuery, EmptyQuery, Occur, Query as TantivyQuery, RegexQuery, TermQuery};
 use tantivy::schema::IndexRecordOption;
 
@@ -96,6 +97,17 @@ impl Word {
     /// The terms to look for in a line.
     pub(super) fn needles(&self) -> impl Iterator<Item = &[u8]> {
         self.runs.iter().flat_map(Run::parts)
+    }
+
+    /// Every term that stands for a part of the word; of a prefix, those before it.
+    pub(super) fn terms(&self) -> impl Iterator<Item = &[u8]> {
+        let runs = if self.kind == WordKind::Prefix { &self.runs[..self.runs.len() - 1] } else { &self.runs[..] };
+        runs.iter().flat_map(|run| run.camel.iter().map(|part| &part[..]).chain([&run.whole[..]]))
+    }
+
+    /// What a term may begin with.
+    pub(super) fn prefix(&self) -> Option<&[u8]> {
+        self.runs.last().filter(|_| self.kind == WordKind::Prefix).map(|run| &run.whole[..])
     }
 
     fn query(&self, fields: Fields) -> Box<dyn TantivyQuery> {
@@ -262,7 +274,8 @@ pub(super) struct BestLine {
     pub(super) in_line: f32,
     pub(super) number: u64,
     pub(super) column: u64,
-    pub(super) text: String,
+    /// Where the line lies in the content, without its end.
+    pub(super) line: Range<usize>,
 }
 
 /// Of a file that is looked at for words, the beginning: the rest only if that holds none of them. Long files are long to go
@@ -320,14 +333,13 @@ fn best_line_of(words: &[Word], names: &Names, content: &[u8], lowered: &mut Vec
 
 fn line_at(words: &[Word], content: &[u8], lowered: &[u8], at: usize) -> BestLine {
     let (start, end) = line_bounds(content, at);
-    let line = &content[start..end];
     BestLine {
         closeness: Closeness::Terms,
         definition: 0.0,
         in_line: share_of_terms(words, &lowered[start..end]),
         number: memchr::memchr_iter(b'\n', &content[..start]).count() as u64 + 1,
         column: (at - start) as u64 + 1,
-        text: String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned(),
+        line: start..end,
     }
 }
 
@@ -351,7 +363,7 @@ fn closeness(word: &Word, content: &[u8], lowered: &[u8]) -> (Closeness, usize) 
 }
 
 /// Where `needle` stands with no identifier character on either side.
-fn find_identifier(content: &[u8], needle: &[u8]) -> Option<usize> {
+pub(super) fn find_identifier(content: &[u8], needle: &[u8]) -> Option<usize> {
     memchr::memmem::find_iter(content, needle).find(|&at| definition::stands_alone(content, at, needle.len()))
 }
 

@@ -3,6 +3,7 @@
 //! In three steps, each on fewer files than the one before: BM25 gives a pool of files from the index alone; their paths,
 //! and what is known of their definitions, give the order in which they are read; what they hold decides.
 
+use super::context::{Context, Shown};
 use super::filter::Filter;
 use super::rank::{DirRank, Features, Kind, PathRank, Ranker, looks_generated};
 use super::read::{Candidate, Readers, read_each};
@@ -66,6 +67,7 @@ impl Definitions for NoDefinitions {
 /// A query, taken apart.
 struct Asked {
     words: Vec<Word>,
+    context: Context,
     names: Names,
     ranker: Ranker,
     /// By BM25 alone.
@@ -97,7 +99,7 @@ impl Searcher {
         if words.is_empty() {
             return Ok(result);
         }
-        let asked = self.take_apart(words, query.ranking == Ranking::Bm25);
+        let asked = self.take_apart(words, query);
         let limit = query.limit_or_all();
         // One hit more than asked for is looked for, to know whether the limit cut anything.
         let wanted = limit.saturating_add(1);
@@ -114,10 +116,12 @@ impl Searcher {
         result.truncated = result.hits.len() > limit;
         result.hits.truncate(limit);
         result.files = result.hits.len();
+        self.order_hits(query.order, &mut result.hits)?;
         Ok(result)
     }
 
-    fn take_apart(&self, words: Vec<Word>, plain: bool) -> Asked {
+    fn take_apart(&self, words: Vec<Word>, query: &Query) -> Asked {
+        let plain = query.ranking == Ranking::Bm25;
         let names = Names::new(&words);
         let count = self.text.searcher.num_docs().max(1) as f32;
         let rarity = |term: &[u8]| {
@@ -125,7 +129,14 @@ impl Searcher {
             ((count + 1.0) / (holding + 1.0)).ln()
         };
         let ranker = Ranker::new(&words, names.typed.is_some(), rarity);
-        Asked { exact: !plain && words.iter().any(Word::wants_exact), names, ranker, plain, words }
+        Asked {
+            exact: !plain && words.iter().any(Word::wants_exact),
+            names,
+            ranker,
+            plain,
+            words,
+            context: query.context,
+        }
     }
 
     /// The first `wanted` hits, or more; all there are if those are fewer.
@@ -263,8 +274,8 @@ impl Searcher {
                 candidates.iter().zip(of_candidates).zip(best_lines(&readers, asked, &candidates))
             {
                 match best {
-                    Ok((best, _)) if best.closeness == Closeness::Missing => {}
-                    Ok((best, generated)) => found.push(asked.found(candidate, pooled, best, generated)),
+                    Ok((best, ..)) if best.closeness == Closeness::Missing => {}
+                    Ok(seen) => found.push(asked.found(candidate, pooled, seen)),
                     Err(_) => result.unreadable += 1,
                 }
             }
@@ -276,7 +287,7 @@ impl Searcher {
 }
 
 impl Asked {
-    fn found(&self, candidate: &Candidate, pooled: &Pooled, best: BestLine, generated: bool) -> Found {
+    fn found(&self, candidate: &Candidate, pooled: &Pooled, (best, shown, generated): Seen) -> Found {
         let features = Features {
             path: pooled.path,
             relevance: pooled.relevance,
@@ -287,13 +298,7 @@ impl Asked {
         };
         let score = if self.plain { pooled.relevance } else { self.ranker.score(&features) };
         Found {
-            hit: Hit {
-                path: bytes_path(candidate.path()),
-                line: best.number,
-                column: best.column,
-                score,
-                text: best.text,
-            },
+            hit: Hit::new(bytes_path(candidate.path()), (best.number, best.column), score, shown),
             closeness: best.closeness,
             definition: best.definition,
             kind: pooled.path.kind,
@@ -330,10 +335,13 @@ fn known_definers_first(known: &dyn Definitions, pool: &mut [Pooled], name: &[u8
     any
 }
 
+/// The best line of a file, what is shown of it, and whether the file looks generated.
+type Seen = (BestLine, Shown, bool);
+
 /// The best line of each candidate, and whether its content looks generated.
-fn best_lines(readers: &Readers<'_>, asked: &Asked, candidates: &[Candidate]) -> Vec<io::Result<(BestLine, bool)>> {
+fn best_lines(readers: &Readers<'_>, asked: &Asked, candidates: &[Candidate]) -> Vec<io::Result<Seen>> {
     // UTF-16 is searched as the text it is; everything else as its bytes.
-    let best = |scratch: &mut Scratch, content: io::Result<&[u8]>| -> io::Result<(BestLine, bool)> {
+    let best = |scratch: &mut Scratch, content: io::Result<&[u8]>| -> io::Result<Seen> {
         let content = content?;
         let content = match content {
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => match decode(content, &mut scratch.decoded) {
@@ -342,7 +350,9 @@ fn best_lines(readers: &Readers<'_>, asked: &Asked, candidates: &[Candidate]) ->
             },
             _ => content,
         };
-        Ok((best_line(&asked.words, &asked.names, content, &mut scratch.lowered), looks_generated(content)))
+        let best = best_line(&asked.words, &asked.names, content, &mut scratch.lowered);
+        let shown = Shown::around(content, best.line.clone(), best.column as usize - 1, asked.context);
+        Ok((best, shown, looks_generated(content)))
     };
     read_each(readers, candidates, Scratch::default, best)
 }

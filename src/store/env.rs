@@ -30,7 +30,7 @@ const RESIZE_PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) type Table = Database<'static, Bytes, Bytes>;
 
 /// Names of the tables, in the order of the fields of [`Tables`].
-pub(super) const TABLES: [&str; 3] = ["meta", "entries", "dirs"];
+pub(super) const TABLES: [&str; 4] = ["meta", "entries", "dirs", "symbols"];
 
 /// The tables of the environment; `schema` says what is in them.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +38,7 @@ pub(crate) struct Tables {
     pub(crate) meta: Table,
     pub(crate) entries: Table,
     pub(crate) dirs: Table,
+    pub(crate) symbols: Table,
 }
 
 /// The environment and its tables. Cheap to clone; one environment a directory and process.
@@ -349,16 +350,16 @@ fn open_tables(env: &Env<WithoutTls>) -> Result<Option<Tables>, StoreError> {
 fn create_tables(env: &Env<WithoutTls>) -> Result<Tables, StoreError> {
     let created = env.create_databases_and_commit(env.write_txn()?, |opener, txn| -> heed::Result<_> {
         let mut create = |name| opener.create_database::<Bytes, Bytes>(txn, Some(name));
-        let [meta, entries, dirs] = TABLES;
-        let tables = [create(meta)?, create(entries)?, create(dirs)?];
+        let [meta, entries, dirs, symbols] = TABLES;
+        let tables = [create(meta)?, create(entries)?, create(dirs)?, create(symbols)?];
         Ok(CommitOrAbort::<_, std::convert::Infallible>::Commit(tables))
     })?;
     Ok(Tables::from(created.unwrap_commit()))
 }
 
 impl From<[Table; TABLES.len()]> for Tables {
-    fn from([meta, entries, dirs]: [Table; TABLES.len()]) -> Self {
-        Tables { meta, entries, dirs }
+    fn from([meta, entries, dirs, symbols]: [Table; TABLES.len()]) -> Self {
+        Tables { meta, entries, dirs, symbols }
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod read;
 pub(crate) mod rebuild;
 pub(crate) mod schema;
 pub(crate) mod seal;
+pub(crate) mod symbols;
 pub(crate) mod write;
 
 pub(crate) use env::Store;

@@ -28,6 +28,14 @@ impl StoreReader {
         Ok(StoreReader { txn: store.read()?, tables: store.tables() })
     }
 
+    pub(super) fn txn(&self) -> &ReadTxn {
+        &self.txn
+    }
+
+    pub(super) fn tables(&self) -> Tables {
+        self.tables
+    }
+
     /// The format on disk; `None` in an environment that was just made.
     pub(crate) fn format(&self) -> Result<Option<u32>, StoreError> {
         let Some(value) = self.tables.meta.get(&self.txn, META_FORMAT)? else { return Ok(None) };

@@ -7,7 +7,7 @@ use crate::error::StoreError;
 use crate::record::{DirId, FileId, FileMeta, Flags};
 
 /// Version of everything on disk below the index directory.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 pub(crate) const META_FORMAT: &[u8] = b"format";
 pub(crate) const META_PUBLISHED: &[u8] = b"published";
@@ -15,6 +15,7 @@ pub(crate) const META_TEXT: &[u8] = b"text";
 pub(crate) const META_RULES: &[u8] = b"rules";
 pub(crate) const META_INTENT: &[u8] = b"intent";
 pub(crate) const META_ORPHANS: &[u8] = b"orphans";
+pub(crate) const META_SYMBOLS: &[u8] = b"symbols";
 
 const KIND_FILE: u8 = 0;
 const KIND_DIR: u8 = 1;

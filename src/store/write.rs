@@ -8,6 +8,7 @@ use super::schema::{
     decode_entry, decode_intent, decode_published, encode_entry, encode_intent, encode_place, encode_published,
     entry_key, id_key, seal,
 };
+use super::symbols::forget_symbols;
 use crate::error::StoreError;
 use crate::failpoint::reached;
 use crate::record::{Batch, Gone, Removal, now_ns};
@@ -101,7 +102,7 @@ impl Store {
     /// Forgets every file, keeping ids and generation going: for when the text index is lost.
     pub(crate) fn forget_files(&self) -> Result<(), StoreError> {
         self.write(|txn, tables| {
-            for table in [tables.entries, tables.dirs] {
+            for table in [tables.entries, tables.dirs, tables.symbols] {
                 table.clear(txn)?;
             }
             tables.meta.delete(txn, META_TEXT)?;
@@ -144,6 +145,9 @@ pub(super) fn apply(txn: &mut RwTxn<'_>, tables: Tables, batches: &[Batch]) -> R
         for dir in &batch.dirs {
             entries.push((entry_key(dir.parent, &dir.name), Entry::Dir(dir.id)));
             dirs.push((id_key(dir.id), dir.parent, &dir.name[..]));
+        }
+        for ended in batch.files.iter().filter_map(|file| file.replaces) {
+            forget_symbols(txn, tables, ended)?;
         }
         for file in &batch.files {
             entries.push((entry_key(file.parent, &file.name), Entry::File(file.meta)));
@@ -188,7 +192,10 @@ fn remove(txn: &mut RwTxn<'_>, tables: Tables, removal: &Removal, applied: &mut 
     let mut doomed = vec![removal.gone];
     while let Some(gone) = doomed.pop() {
         match gone {
-            Gone::File(_) => applied.removed += 1,
+            Gone::File(id) => {
+                applied.removed += 1;
+                forget_symbols(txn, tables, id)?;
+            }
             Gone::Dir(dir) => {
                 let mut keys = Vec::new();
                 for item in tables.entries.prefix_iter(txn, &dir.to_be_bytes())? {

@@ -10,6 +10,7 @@ pub mod language;
 pub(crate) mod directory;
 pub(crate) mod index;
 pub(crate) mod inverter;
+mod near;
 pub(crate) mod runs;
 pub(crate) mod schema;
 pub(crate) mod segment;

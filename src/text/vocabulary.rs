@@ -6,6 +6,7 @@
 //! decoded when a snapshot first needs it. It is a component of the segment, so tantivy checks its footer, keeps it as
 //! long as the segment, and has [`VocabularyPlugin`] write it anew when segments are merged.
 
+use super::near::Near;
 use super::schema::{FIRST_TERM_BYTE, Fields};
 use std::any::Any;
 use std::io::Write;
@@ -61,11 +62,10 @@ impl VocabularyWriter {
     }
 }
 
-/// Puts the terms back together, each between two newlines. `None` when the bytes are not what a writer writes.
-fn decode(mut coded: &[u8]) -> Option<Vec<u8>> {
-    let mut all = Vec::with_capacity(coded.len() * 9 / 4);
-    all.push(b'\n');
-    let mut previous = 1..1;
+/// Calls `each` with what every term shares with the one before it and what it adds. `None` when the bytes are not what a
+/// writer writes.
+fn for_each_step(mut coded: &[u8], mut each: impl FnMut(usize, &[u8])) -> Option<()> {
+    let mut previous_len = 0;
     while let Some((&head, rest)) = coded.split_first() {
         let (shared, len, rest) = match (head, rest) {
             (0, [shared, len, rest @ ..]) => (usize::from(*shared), usize::from(*len), rest),
@@ -73,16 +73,28 @@ fn decode(mut coded: &[u8]) -> Option<Vec<u8>> {
             (head, rest) => (usize::from(head >> 4), usize::from(head & 15), rest),
         };
         let (added, rest) = rest.split_at_checked(len)?;
-        if shared > previous.len() {
+        if shared > previous_len {
             return None;
         }
-        let start = all.len();
-        all.extend_from_within(previous.start..previous.start + shared);
-        all.extend_from_slice(added);
-        previous = start..all.len();
-        all.push(b'\n');
+        each(shared, added);
+        previous_len = shared + len;
         coded = rest;
     }
+    Some(())
+}
+
+/// Puts the terms back together, each between two newlines. `None` when the bytes are not what a writer writes.
+fn decode(coded: &[u8]) -> Option<Vec<u8>> {
+    let mut all = Vec::with_capacity(coded.len() * 9 / 4);
+    all.push(b'\n');
+    let mut previous = 1;
+    for_each_step(coded, |shared, added| {
+        let start = all.len();
+        all.extend_from_within(previous..previous + shared);
+        all.extend_from_slice(added);
+        previous = start;
+        all.push(b'\n');
+    })?;
     Some(all)
 }
 
@@ -107,8 +119,23 @@ impl Vocabulary {
         if let Some(terms) = self.terms.get() {
             return Ok(terms);
         }
-        let terms = decode(&self.coded).ok_or_else(|| DataCorruption::comment_only("vocabulary of a segment"))?;
+        let terms = decode(&self.coded).ok_or_else(damaged)?;
         Ok(self.terms.get_or_init(|| terms))
+    }
+
+    /// Calls `each` with every term that is at most `max` slips away from `word`, and with how many; in order. The terms need
+    /// not have been put together for that.
+    ///
+    /// # Errors
+    /// As [`Vocabulary::terms`].
+    pub(crate) fn for_each_near(&self, word: &[u8], max: u8, mut each: impl FnMut(&[u8], u8)) -> tantivy::Result<()> {
+        let mut near = Near::new(word, max);
+        let step = |shared: usize, added: &[u8]| {
+            if let Some((term, distance)) = near.next(shared, added) {
+                each(term, distance);
+            }
+        };
+        Ok(for_each_step(&self.coded, step).ok_or_else(damaged)?)
     }
 
     /// Calls `each` with every term that holds `needle`, in order. `needle` may begin or end with a newline to hold the
@@ -130,6 +157,10 @@ impl Vocabulary {
         }
         Ok(())
     }
+}
+
+fn damaged() -> DataCorruption {
+    DataCorruption::comment_only("vocabulary of a segment")
 }
 
 /// Gives tantivy the vocabulary file as a component of its segments.
@@ -241,7 +272,9 @@ mod tests {
 
         #[test]
         fn damage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
-            let _ = decode(&bytes);
+            let all = decode(&bytes);
+            let near = Vocabulary { coded: OwnedBytes::new(bytes), terms: OnceLock::new() };
+            prop_assert_eq!(near.for_each_near(b"abc", 2, |_, _| {}).is_ok(), all.is_some());
         }
     }
 }

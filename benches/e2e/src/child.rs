@@ -85,6 +85,10 @@ impl Answer {
         self.json[name].as_u64().unwrap_or(u64::MAX)
     }
 
+    pub(crate) fn text(&self, name: &str) -> String {
+        self.json[name].as_str().unwrap_or_default().to_owned()
+    }
+
     pub(crate) fn seconds(&self) -> f64 {
         self.json["seconds"].as_f64().unwrap_or(f64::NAN)
     }
@@ -122,6 +126,11 @@ pub(crate) fn index_with(tree: &Path, index_dir: &Path, rules: Rules) -> Result<
     ask(&["index", text(tree)?, text(index_dir)?, rules])
 }
 
+/// An extraction of symbols.
+pub(crate) fn symbols(tree: &Path, index_dir: &Path) -> Result<Answer, Failure> {
+    ask(&["symbols", text(tree)?, text(index_dir)?])
+}
+
 /// A bare walk.
 pub(crate) fn walk(tree: &Path, walk: Walk) -> Result<Answer, Failure> {
     let yes = |flag: bool| if flag { "yes" } else { "no" };
@@ -154,6 +163,7 @@ pub(crate) fn answer(arguments: &[String]) -> Option<Result<Value, Failure>> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     Some(match arguments[..] {
         ["index", tree, index_dir, rules] => do_index(Path::new(tree), Path::new(index_dir), rules),
+        ["symbols", tree, index_dir] => do_symbols(Path::new(tree), Path::new(index_dir)),
         ["walk", tree, threads, pinned, fetch] => threads.parse().map_err(Failure::from).and_then(|threads| {
             let walk = Walk { threads, pinned: pinned == "yes", fetch: fetch == "yes" };
             walk.run(Path::new(tree))
@@ -187,6 +197,17 @@ fn do_index(tree: &Path, index_dir: &Path, rules: &str) -> Result<Value, Failure
         "hashes": files.hashes, "misses": files.misses, "generation": report.generation,
         "publications": report.publications, "shards": report.shards as u64,
         "compiled_rules": report.compiled_rules as u64,
+    }))
+}
+
+fn do_symbols(tree: &Path, index_dir: &Path) -> Result<Value, Failure> {
+    let engine = Engine::builder().index_dir(index_dir).open(tree)?;
+    let report = engine.symbols().wait()?;
+    Ok(json!({
+        "seconds": report.seconds, "cpu_ms": machine::cpu_ms(), "peak_rss": peak_rss_bytes("/proc/self/status"),
+        "pending": report.pending, "files": report.files, "bytes": report.bytes, "symbols": report.symbols,
+        "cut": format!("{}, {}, {}", report.cut_time, report.cut_size, report.cut_count),
+        "left": format!("{}, {}", report.changed, report.unreadable),
     }))
 }
 

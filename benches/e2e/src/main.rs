@@ -24,6 +24,7 @@
 //! | `churn.rs` | section 10: disk use after many updates |
 //! | `ranking.rs` | section 13: whether the files that a developer wants come first |
 //! | `cancel.rs` | section 11: how soon a cancelled run ends |
+//! | `symbols.rs` | section 14: what symbols cost, and searches for names |
 //! | `tree.rs` | the generated tree of `--smoke` |
 //! | `report.rs` | tables, checks, verdicts, and the files of a run |
 //!
@@ -49,6 +50,7 @@ mod report;
 mod rg;
 mod rival;
 mod rules;
+mod symbols;
 mod tree;
 mod walk;
 mod watch;
@@ -171,9 +173,10 @@ fn sections(bench: &mut Bench) {
 }
 
 /// Sections that need an index of the tree.
-const OF_AN_INDEX: [u8; 5] = [2, 3, 4, 5, 13];
+const OF_AN_INDEX: [u8; 6] = [2, 3, 4, 5, 13, 14];
 
 fn of_an_index(bench: &mut Bench, index_dir: &Path) {
+    bench.section(14, "Symbols", |bench| symbols::measure(bench, index_dir));
     bench.section(2, "Nothing changed", |bench| index::unchanged(bench, index_dir));
     let sets = bench.section(3, "Searches in process", |bench| latency::in_process(bench, index_dir));
     bench.section(4, "A search as a process", |bench| latency::as_process(bench, index_dir, sets));

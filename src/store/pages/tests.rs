@@ -2,6 +2,7 @@
 //! them.
 
 use super::super::schema::{FORMAT, Published};
+use super::super::symbols::{FileSymbols, SymbolsState};
 use super::super::{Store, StoreReader};
 use super::layout::*;
 use super::*;
@@ -66,6 +67,8 @@ fn small_sample() -> Sample {
         let files = (0..100).map(|n| file(n % 5, n, n + 1)).collect();
         publish(store, 1, Batch { dirs, files, removals: vec![] });
         store.write_rules(7, &vec![0xA5; 10_000]).unwrap();
+        // The last ones of the first directory keep theirs.
+        write_symbols(store, (0..100).step_by(5).map(|n| file(n % 5, n, n + 1)), 150);
         let gone = Removal { parent: ROOT, name: b"dir2".to_vec(), gone: Gone::Dir(2) };
         publish(store, 2, Batch { dirs: vec![], files: vec![file(0, 4, 333)], removals: vec![gone] });
     })
@@ -89,6 +92,17 @@ fn file(parent: u32, number: u32, id: u32) -> FileRecord {
     FileRecord { parent, name: name.into_bytes(), meta, replaces: None }
 }
 
+fn write_symbols(store: &Store, files: impl Iterator<Item = FileRecord>, len: u32) {
+    let symbols = |file: FileRecord| FileSymbols {
+        parent: file.parent,
+        name: file.name,
+        id: file.meta.id,
+        bytes: vec![file.meta.id as u8; (file.meta.id % 9 * len) as usize],
+    };
+    let files: Vec<_> = files.map(symbols).collect();
+    assert_eq!(store.write_symbols(&files, SymbolsState { version: 1, done_below: 9 }).unwrap(), 0);
+}
+
 fn publish(store: &Store, generation: u64, batch: Batch) {
     let next = Published { generation, next_file: 100_000, next_dir: 1000, ..Published::default() };
     let batches = [batch];
@@ -103,6 +117,7 @@ fn fill(store: &Store) {
     let files = (0..4000).map(|n| file(n % 41, n, n + 1)).collect();
     publish(store, 1, Batch { dirs, files, removals: vec![] });
     store.write_rules(7, &vec![0xA5; 1_300_000]).unwrap();
+    write_symbols(store, (0..2000).map(|n| file(n % 41, n, n + 1)), 700);
     for generation in 2..12 {
         let generation32 = generation as u32;
         let files = (0..300).map(|n| file(n % 41, n * 13 + generation32, 10_000 * generation32 + n)).collect();
@@ -121,7 +136,9 @@ fn records(store: &Store) -> Records {
     let txn = store.read().unwrap();
     let tables = store.tables();
     let mut records = Records::new();
-    for (name, table) in [("meta", tables.meta), ("entries", tables.entries), ("dirs", tables.dirs)] {
+    for (name, table) in
+        [("meta", tables.meta), ("entries", tables.entries), ("dirs", tables.dirs), ("symbols", tables.symbols)]
+    {
         for item in table.iter(&txn).unwrap() {
             let (key, value) = item.unwrap();
             records.insert((name.to_owned(), key.to_vec()), value.to_vec());
@@ -275,7 +292,8 @@ impl Places {
     }
 
     fn tree(&mut self, reader: &Reader<'_>, tree: &[u8], name: &str, rare: &mut Vec<usize>, leaves: &mut Vec<usize>) {
-        let mut pages = vec![word(tree, 8 + 4 * WORD)];
+        let root = word(tree, 8 + 4 * WORD);
+        let mut pages = if root == usize::MAX { vec![] } else { vec![root] };
         while let Some(number) = pages.pop() {
             let page = reader.page(number);
             let at = number * reader.page_size;

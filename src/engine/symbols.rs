@@ -1,0 +1,313 @@
+//! Extraction of symbols: a stage of its own that trails the text index, in the background and in pieces.
+//!
+//! It reads the files of the published generation whose versions have no symbols yet, parses them on all cores, and writes
+//! what it finds a few megabytes at a time. For that moment it holds the writer's lock; runs wait for it, and it waits for
+//! runs. Stopped or killed, it goes on where it was.
+
+use super::run::Canceller;
+use super::{Engine, lock};
+use crate::commit::symbols::SymbolWriter;
+use crate::error::{OpenError, RunError, StoreError};
+use crate::query::{Candidate, Readers, read_each};
+use crate::record::{DirId, FileMeta, Flags};
+use crate::shard::panic_message;
+use crate::store::symbols::{FileSymbols, SymbolsState};
+use crate::store::{Store, StoreReader};
+use crate::symbols::{Cut, Extractor, Grammar, VERSION, encode};
+use crate::text::encoding::{Decoded, decode};
+use crate::text::language::Language;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Files that are parsed before what was found is looked at: some tens of milliseconds of work for each core.
+const ROUND_FILES: usize = 512;
+/// Bytes of a round, unless one file has more.
+const ROUND_BYTES: u64 = 16 << 20;
+
+/// What an extraction has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct SymbolReport {
+    /// Files to do when it began.
+    pub pending: u64,
+    /// Files whose symbols are stored.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Symbols in them.
+    pub symbols: u64,
+    /// Files that took too long to parse; they have none.
+    pub cut_time: u64,
+    /// Files that are too long; what their beginning defines is stored.
+    pub cut_size: u64,
+    /// Files with too many; the first are stored.
+    pub cut_count: u64,
+    /// Files that are not what was indexed any more; a run finds that out.
+    pub changed: u64,
+    /// Files that could not be read any more.
+    pub unreadable: u64,
+    /// Whether it was cancelled.
+    pub cancelled: bool,
+    /// Seconds it took.
+    pub seconds: f64,
+}
+
+/// An extraction at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SymbolProgress {
+    /// Files done.
+    pub files: u64,
+    /// Files to do in all; 0 until that is known.
+    pub of: u64,
+}
+
+/// An extraction that goes on in the background. Dropping it cancels it and waits for its end.
+#[derive(Debug)]
+pub struct SymbolRun {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    cancelled: Arc<AtomicBool>,
+    done: AtomicU64,
+    of: AtomicU64,
+    result: Mutex<Option<Result<SymbolReport, RunError>>>,
+}
+
+impl SymbolRun {
+    /// Where it is now.
+    pub fn progress(&self) -> SymbolProgress {
+        SymbolProgress { files: self.shared.done.load(Relaxed), of: self.shared.of.load(Relaxed) }
+    }
+
+    /// A handle that stops it. What was written stays.
+    pub fn canceller(&self) -> Canceller {
+        Canceller::new(Arc::clone(&self.shared.cancelled))
+    }
+
+    /// Whether it has ended.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// When there is no index, or it cannot be read or written.
+    pub fn wait(mut self) -> Result<SymbolReport, RunError> {
+        let died = self.thread.take().and_then(|thread| thread.join().err());
+        let result = self.shared.result.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let detail = || died.map_or_else(|| "it left no result".into(), |payload| panic_message(&*payload));
+        result.unwrap_or_else(|| Err(RunError::Panicked { detail: detail() }))
+    }
+}
+
+impl Drop for SymbolRun {
+    fn drop(&mut self) {
+        self.canceller().cancel();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts an extraction.
+pub(super) fn start(engine: Engine) -> SymbolRun {
+    let shared = Arc::new(Shared::default());
+    let for_thread = Arc::clone(&shared);
+    let body = move || {
+        let result = extract(&engine, &for_thread);
+        *for_thread.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+    };
+    let thread = std::thread::Builder::new().name("leindex-symbols".into()).spawn(body);
+    let thread = thread.inspect_err(|error| {
+        let detail = format!("no thread could be started: {error}");
+        *shared.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(Err(RunError::Panicked { detail }));
+    });
+    SymbolRun { shared, thread: thread.ok() }
+}
+
+/// A file without symbols.
+struct Pending {
+    grammar: Grammar,
+    parent: DirId,
+    name: Vec<u8>,
+    meta: FileMeta,
+}
+
+/// What became of one.
+enum Outcome {
+    Extracted { bytes: Vec<u8>, symbols: usize, cut: Option<Cut> },
+    Changed,
+    Unreadable(io::Error),
+    Cancelled,
+}
+
+fn extract(engine: &Engine, shared: &Shared) -> Result<SymbolReport, RunError> {
+    let started = Instant::now();
+    let layout = &engine.inner.layout;
+    let failed = |error: StoreError| layout.run_error(error);
+    let store = engine.existing_store()?;
+    let (mut pending, state, next) = find_pending(&store).map_err(failed)?;
+    drop(store);
+    let mut report = SymbolReport { pending: pending.len() as u64, ..SymbolReport::default() };
+    shared.of.store(report.pending, Relaxed);
+    let mut writer = SymbolWriter::new(state);
+    // One grammar after another, and a directory at a time.
+    pending.sort_unstable_by(|a, b| (a.grammar as u8, a.parent, &a.name).cmp(&(b.grammar as u8, b.parent, &b.name)));
+    let mut rest = &pending[..];
+    while !rest.is_empty() && !shared.cancelled.load(Relaxed) {
+        let (round, later) = rest.split_at(round_len(rest));
+        rest = later;
+        for (file, outcome) in round.iter().zip(parse(engine, round, &shared.cancelled).map_err(failed)?) {
+            take(file, outcome, &mut writer, &mut report);
+        }
+        shared.done.fetch_add(round.len() as u64, Relaxed);
+        if writer.is_full() {
+            write(engine, &mut writer, &shared.cancelled)?;
+        }
+    }
+    report.cancelled = shared.cancelled.load(Relaxed);
+    if !report.cancelled {
+        writer.done_below(next);
+    }
+    if report.pending > 0 || state.done_below != next {
+        write(engine, &mut writer, &shared.cancelled)?;
+    }
+    report.changed += writer.changed();
+    report.files -= writer.changed() + writer.waiting();
+    report.seconds = started.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// The files without symbols, how far extraction has come, and the first id that it need not look at.
+fn find_pending(store: &Store) -> Result<(Vec<Pending>, SymbolsState, u32), StoreError> {
+    let reader = StoreReader::begin(store)?;
+    let known = reader.symbols_state()?;
+    let state = if known.version == VERSION { known } else { SymbolsState { version: VERSION, done_below: 0 } };
+    let mut pending = Vec::new();
+    let mut bytes = Vec::new();
+    reader.for_each_file(|parent, name, meta| {
+        if meta.id < state.done_below || !meta.flags.has(Flags::INDEXED) {
+            return Ok(());
+        }
+        let language = Language::from_code(meta.language).unwrap_or_default();
+        let Some(grammar) = Grammar::of(language.name(), name) else { return Ok(()) };
+        if known.version != VERSION || !reader.symbols(meta.id, &mut bytes)? {
+            pending.push(Pending { grammar, parent, name: name.to_vec(), meta: *meta });
+        }
+        Ok(())
+    })?;
+    Ok((pending, state, reader.published()?.next_file))
+}
+
+/// How many files are parsed next: of one grammar, and not too many bytes.
+fn round_len(pending: &[Pending]) -> usize {
+    let mut bytes = 0;
+    let grammar = pending.first().map(|file| file.grammar);
+    let fits = |file: &&Pending| {
+        bytes += file.meta.size;
+        Some(file.grammar) == grammar && bytes <= ROUND_BYTES
+    };
+    pending.iter().take(ROUND_FILES).take_while(fits).count().max(1)
+}
+
+fn parse(engine: &Engine, round: &[Pending], cancelled: &Arc<AtomicBool>) -> Result<Vec<Outcome>, StoreError> {
+    let candidates = {
+        let store = engine.existing_store().map_err(|error| StoreError::Io(io::Error::other(error.to_string())))?;
+        let reader = StoreReader::begin(&store)?;
+        let mut dir: Option<(DirId, Option<Vec<u8>>)> = None;
+        let mut candidate = |file: &Pending| -> Result<Option<Candidate>, StoreError> {
+            if dir.as_ref().is_none_or(|(id, _)| *id != file.parent) {
+                dir = Some((file.parent, path_of(&reader, file.parent)?));
+            }
+            let path = dir.as_ref().and_then(|(_, path)| path.as_ref());
+            Ok(path.map(|path| Candidate::new(file.parent, path, &file.name, file.meta.size)))
+        };
+        round.iter().map(&mut candidate).collect::<Result<Vec<_>, _>>()?
+    };
+    let grammar = round[0].grammar;
+    let there: Vec<Candidate> = candidates.iter().flatten().cloned().collect();
+    let state = || (Extractor::new().cancelled_by(Arc::clone(cancelled)), String::new());
+    let results = read_each(&Readers::new(engine.root()), &there, state, |(extractor, scratch), content| {
+        if cancelled.load(Relaxed) {
+            return (Outcome::Cancelled, None);
+        }
+        let content = match content {
+            Ok(content) => content,
+            Err(error) => return (Outcome::Unreadable(error), None),
+        };
+        let read = Some((content.len() as u64, xxh3_64(content)));
+        let Decoded::Text { text, .. } = decode(content, scratch) else { return (Outcome::Changed, read) };
+        let found = extractor.extract(grammar, text);
+        if cancelled.load(Relaxed) {
+            return (Outcome::Cancelled, None);
+        }
+        (Outcome::Extracted { bytes: encode(&found), symbols: found.symbols.len(), cut: found.cut }, read)
+    });
+    let mut results = results.into_iter();
+    let outcome = |(file, candidate): (&Pending, &Option<Candidate>)| match candidate
+        .as_ref()
+        .and_then(|_| results.next())
+    {
+        // Its directory is gone.
+        None => Outcome::Changed,
+        Some((_, Some((len, hash)))) if len != file.meta.size || file.meta.hash.is_some_and(|known| known != hash) => {
+            Outcome::Changed
+        }
+        Some((outcome, _)) => outcome,
+    };
+    Ok(round.iter().zip(&candidates).map(outcome).collect())
+}
+
+/// The path of a directory with a slash behind it; `None` when it is gone.
+fn path_of(reader: &StoreReader, dir: DirId) -> Result<Option<Vec<u8>>, StoreError> {
+    if !reader.has_dir(dir)? {
+        return Ok(None);
+    }
+    let mut path = reader.dir_path(dir)?;
+    if !path.is_empty() {
+        path.push(b'/');
+    }
+    Ok(Some(path))
+}
+
+fn take(file: &Pending, outcome: Outcome, writer: &mut SymbolWriter, report: &mut SymbolReport) {
+    match outcome {
+        Outcome::Extracted { bytes, symbols, cut } => {
+            report.files += 1;
+            report.bytes += file.meta.size;
+            report.symbols += symbols as u64;
+            match cut {
+                None => {}
+                Some(Cut::Time) => report.cut_time += 1,
+                Some(Cut::Size) => report.cut_size += 1,
+                Some(Cut::Count) => report.cut_count += 1,
+            }
+            writer.add(FileSymbols { parent: file.parent, name: file.name.clone(), id: file.meta.id, bytes });
+        }
+        Outcome::Changed => report.changed += 1,
+        Outcome::Unreadable(error) => {
+            tracing::debug!(name = %file.name.escape_ascii(), %error, "no symbols");
+            report.unreadable += 1;
+        }
+        Outcome::Cancelled => {}
+    }
+}
+
+/// Writes what waits, as soon as no run is writing; not at all when it is cancelled before that.
+fn write(engine: &Engine, writer: &mut SymbolWriter, cancelled: &AtomicBool) -> Result<(), RunError> {
+    let layout = &engine.inner.layout;
+    let _lock = match lock::wait(layout, cancelled) {
+        Err(OpenError::Busy { .. }) => return Ok(()),
+        lock => lock?,
+    };
+    writer.write(&engine.existing_store()?).map_err(|error| layout.run_error(error))
+}

@@ -1,0 +1,538 @@
+//! Searches for definitions by name: exact, prefix and camel-hump.
+//!
+//! An exact name is looked for in the files whose terms allow it, so it takes no longer than a search for its words. Other
+//! names are looked for in the symbols of all files, which takes a tenth of a second on millions. Files whose symbols are
+//! not stored yet are parsed on the spot when the name is exact, a bounded number of them; others are counted.
+
+use super::context::Shown;
+use super::filter::Filter;
+use super::plan::{Fragment, Limits, Plan, Planned, Shape, plan_literal};
+use super::read::{Candidate, Readers, read_indexed};
+use super::searcher::Searcher;
+use super::text::find_identifier;
+use super::{Hit, Query, SearchResult};
+use crate::error::{QueryError, StoreError};
+use crate::record::{FileId, bytes_path};
+use crate::symbols::{Extractor, Grammar, Stored, Symbol, SymbolKind, Symbols, VERSION, encode};
+use crate::text::encoding::{Decoded, decode};
+use crate::text::language::Language;
+use crate::text::runs::RunMasks;
+use crate::text::segment::DocFile;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+
+/// Files without stored symbols that a search parses: some tenths of a second.
+const PARSED_MAX: usize = 128;
+/// Matches that are kept while all symbols are gone over, for each that is wanted.
+const KEPT_PER_WANTED: usize = 4;
+/// A definition has its name within so many lines of where it begins, attributes and types included.
+const NAME_LINES_MAX: usize = 16;
+
+/// How a name fits what was asked for. Later is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    /// Every hump begins a part of the name, in order: `schTim` and `st` fit `schedule_timeout`.
+    Humps,
+    Prefix,
+    /// But for upper and lower case.
+    OtherCase,
+    Exact,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    /// As typed, without container and star.
+    name: Vec<u8>,
+    lowered: Vec<u8>,
+    humps: Vec<Vec<u8>>,
+    /// What the symbol has to belong to: the end of its container.
+    container: Option<Vec<u8>>,
+    /// A star at the end: names that begin so, and no others.
+    prefix: bool,
+}
+
+impl Wanted {
+    /// `name`, `name*`, `Container::name` or `Container.name`. `None` when there is no name in it.
+    fn parse(pattern: &str) -> Option<Wanted> {
+        let pattern = pattern.trim();
+        let (container, name) = match pattern.rsplit_once("::").or_else(|| pattern.rsplit_once('.')) {
+            Some((container, name)) if !container.is_empty() => (Some(container), name),
+            _ => (None, pattern),
+        };
+        let (name, prefix) = name.strip_suffix('*').map_or((name, false), |name| (name, true));
+        let container = container.map(|container| container.replace('.', "::").into_bytes());
+        let lowered = name.to_ascii_lowercase().into_bytes();
+        let humps = parts(name.as_bytes()).map(|part| part.to_ascii_lowercase()).collect();
+        let wanted = Wanted { name: name.into(), lowered, humps, container, prefix };
+        (!wanted.name.is_empty() || (wanted.prefix && wanted.container.is_some())).then_some(wanted)
+    }
+
+    fn fits(&self, symbol: &Stored<'_>) -> Option<Fit> {
+        let fit = if self.prefix { self.begins(symbol.name).then_some(Fit::Prefix) } else { self.fit(symbol.name) };
+        let belongs = |container: &Vec<u8>| {
+            let rest = symbol.container.strip_suffix(&container[..]);
+            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with(b"::"))
+        };
+        fit.filter(|_| self.container.as_ref().is_none_or(belongs))
+    }
+
+    fn fit(&self, name: &[u8]) -> Option<Fit> {
+        if name == self.name {
+            return Some(Fit::Exact);
+        }
+        if name.eq_ignore_ascii_case(&self.lowered) {
+            return Some(Fit::OtherCase);
+        }
+        if self.begins(name) {
+            return Some(Fit::Prefix);
+        }
+        self.fits_humps(name).then_some(Fit::Humps)
+    }
+
+    fn begins(&self, name: &[u8]) -> bool {
+        name.get(..self.lowered.len()).is_some_and(|start| start.eq_ignore_ascii_case(&self.lowered))
+    }
+
+    /// The first hump begins the first part; parts may be passed over after that.
+    fn fits_humps(&self, name: &[u8]) -> bool {
+        let [first, later @ ..] = &self.humps[..] else { return false };
+        let begins = |part: &[u8], hump: &[u8]| part.get(..hump.len()).is_some_and(|s| s.eq_ignore_ascii_case(hump));
+        // One hump is a prefix, which was looked for.
+        if later.is_empty() || !name.first().is_some_and(|byte| byte.eq_ignore_ascii_case(&first[0]) || *byte == b'_') {
+            return false;
+        }
+        let mut parts = parts(name);
+        parts.next().is_some_and(|part| begins(part, first))
+            && later.iter().all(|hump| parts.any(|part| begins(part, hump)))
+    }
+
+    /// Which files may define exactly this name.
+    fn plan(&self) -> Planned {
+        let mut masks = RunMasks::default();
+        masks.classify(&self.lowered);
+        let mut fragments = Vec::new();
+        masks.for_each_run(|start, end| {
+            let bytes = self.lowered[start..end].to_vec();
+            fragments.push(Plan::Fragment(Fragment { shape: Shape::Exact, bytes }));
+        });
+        let literal = plan_literal(&self.name, true, &Limits { odd_runs: true, ..Limits::default() });
+        // An operator has no run.
+        if fragments.is_empty() { literal } else { Planned { plan: Plan::And(fragments), ..literal } }
+    }
+}
+
+/// The parts of an identifier: `_` ends one, and so does a change to upper case.
+fn parts(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = name;
+    std::iter::from_fn(move || {
+        let start = rest.iter().position(|&byte| byte != b'_')?;
+        let part = &rest[start..];
+        let at_boundary = |at: &usize| {
+            let (before, here) = (part[at - 1], part[*at]);
+            let next_is_lower = part.get(at + 1).is_some_and(u8::is_ascii_lowercase);
+            here == b'_'
+                || (here.is_ascii_uppercase() && (!before.is_ascii_uppercase() || next_is_lower))
+                || (here.is_ascii_digit() != before.is_ascii_digit())
+        };
+        let end = (1..part.len()).find(at_boundary).unwrap_or(part.len());
+        rest = &part[end..];
+        Some(&part[..end])
+    })
+}
+
+/// A symbol that fits, and the order of hits: how well, what it is, how much longer its name is.
+type Rank = (Fit, u8, Reverse<usize>);
+
+struct Found {
+    rank: Rank,
+    file: FileId,
+    symbol: Symbol,
+}
+
+fn rank(fit: Fit, symbol: &Stored<'_>) -> Rank {
+    let weight = match symbol.kind {
+        SymbolKind::Variable | SymbolKind::Variant => 0,
+        SymbolKind::Constant | SymbolKind::Macro | SymbolKind::Type => 1,
+        _ => 2,
+    };
+    (fit, weight, Reverse(symbol.name.len()))
+}
+
+pub(super) fn search(searcher: &Searcher, query: &Query, filter: &Filter) -> Result<SearchResult, QueryError> {
+    let Some(wanted) = Wanted::parse(&query.pattern) else { return Ok(SearchResult::default()) };
+    let version =
+        searcher.with_reader(|reader| reader.symbols_state()).map_err(|error| searcher.failed(error))?.version;
+    let search = Search { searcher, query, filter, wanted, usable: version == VERSION };
+    let exact = if search.wanted.prefix { Answer::default() } else { search.exact()? };
+    let answer = if exact.found.is_empty() { search.all(exact)? } else { exact };
+    let mut result = search.hits(answer)?;
+    searcher.order_hits(query.order, &mut result.hits)?;
+    Ok(result)
+}
+
+struct Search<'s> {
+    searcher: &'s Searcher,
+    query: &'s Query,
+    filter: &'s Filter,
+    wanted: Wanted,
+    /// Whether what is stored is of this version.
+    usable: bool,
+}
+
+#[derive(Default)]
+struct Answer {
+    found: Vec<Found>,
+    /// Where the files are that something was found in.
+    files: HashMap<FileId, Candidate>,
+    /// Files that were looked at.
+    looked_at: usize,
+    /// Files whose symbols are not known yet, and that were not parsed either.
+    unknown: usize,
+    read: usize,
+    unreadable: usize,
+    plan: String,
+}
+
+impl Search<'_> {
+    /// Symbols with exactly this name, but for its case.
+    fn exact(&self) -> Result<Answer, QueryError> {
+        let planned = self.wanted.plan();
+        let mut answer = Answer { plan: format!("symbols of {planned}"), ..Answer::default() };
+        let files = self.documents(&planned)?;
+        let mut pending = Vec::new();
+        let mut bytes = Vec::new();
+        answer.looked_at = files.len();
+        for file in files {
+            let stored = self.stored(file.id, &mut bytes)?;
+            if !stored {
+                pending.push(file);
+            } else if self.add(file.id, &bytes, Fit::OtherCase, &mut answer.found) {
+                self.place(file, &mut answer)?;
+            }
+        }
+        answer.found.retain(|found| answer.files.contains_key(&found.file));
+        self.parse(pending, &mut answer)?;
+        Ok(answer)
+    }
+
+    /// Symbols of all files whose name fits in any way.
+    fn all(&self, exact: Answer) -> Result<Answer, QueryError> {
+        let planned = Planned { plan: Plan::All, ..self.wanted.plan() };
+        let dirs: HashMap<FileId, DocFile> =
+            self.documents(&planned)?.into_iter().map(|file| (file.id, file)).collect();
+        let mut found = Vec::new();
+        let mut files = 0;
+        // With globs nobody knows yet how many of them are wanted.
+        let kept = if self.query.globs.is_empty() { self.kept() } else { usize::MAX };
+        let walked = self.searcher.with_reader(|reader| {
+            if !self.usable {
+                return Ok(());
+            }
+            reader.for_each_symbols(|id, bytes| {
+                if dirs.contains_key(&id) {
+                    files += 1;
+                    self.add(id, bytes, Fit::Humps, &mut found);
+                    keep_best(&mut found, kept);
+                }
+                Ok(())
+            })
+        });
+        walked.map_err(|error: StoreError| self.searcher.failed(error))?;
+        let mut answer = Answer { plan: format!("symbols of {files} files"), looked_at: files, ..exact };
+        answer.unknown = dirs.len().saturating_sub(files);
+        for found in &found {
+            if !answer.files.contains_key(&found.file)
+                && let Some(file) = dirs.get(&found.file)
+            {
+                self.place(*file, &mut answer)?;
+            }
+        }
+        found.retain(|found| answer.files.contains_key(&found.file));
+        answer.found = found;
+        Ok(answer)
+    }
+
+    fn kept(&self) -> usize {
+        self.query.limit_or_all().saturating_add(1).saturating_mul(KEPT_PER_WANTED)
+    }
+
+    /// The files that may define the name: of those that there is a grammar for.
+    fn documents(&self, planned: &Planned) -> Result<Vec<DocFile>, QueryError> {
+        let mut files = Vec::new();
+        let mut languages: Vec<Language> =
+            Language::all().filter(|one| Grammar::of(one.name(), b"").is_some()).collect();
+        languages.retain(|one| self.filter.languages.is_empty() || self.filter.languages.contains(one));
+        if languages.is_empty() {
+            return Ok(files);
+        }
+        for segment in &self.searcher.segments {
+            let docs = segment.candidates(planned, &languages);
+            let docs = docs.map_err(|error| self.searcher.failed(error))?;
+            files.extend(docs.into_iter().map(|doc| segment.file(doc)));
+        }
+        Ok(files)
+    }
+
+    fn stored(&self, id: FileId, bytes: &mut Vec<u8>) -> Result<bool, QueryError> {
+        let stored = self.searcher.with_reader(|reader| reader.symbols(id, bytes));
+        let stored = stored.map(|stored| stored && self.usable);
+        stored.map_err(|error| self.searcher.failed(error))
+    }
+
+    /// Adds the symbols that fit at least as well as `least`. Returns whether there are any.
+    fn add(&self, file: FileId, bytes: &[u8], least: Fit, found: &mut Vec<Found>) -> bool {
+        let before = found.len();
+        let mut symbols = Symbols::new(bytes);
+        while let Some(symbol) = symbols.next() {
+            if let Some(fit) = self.wanted.fits(&symbol).filter(|fit| *fit >= least) {
+                found.push(Found { rank: rank(fit, &symbol), file, symbol: symbol.to_symbol() });
+            }
+        }
+        found.len() > before
+    }
+
+    /// Notes where a file is, unless its path is filtered out.
+    fn place(&self, file: DocFile, answer: &mut Answer) -> Result<(), QueryError> {
+        if let Some(candidate) = self.searcher.candidate(file, 1.0, self.filter)? {
+            answer.files.insert(file.id, candidate);
+        }
+        Ok(())
+    }
+
+    /// Parses files whose symbols are not stored yet.
+    fn parse(&self, pending: Vec<DocFile>, answer: &mut Answer) -> Result<(), QueryError> {
+        let mut ids = Vec::new();
+        let mut candidates = Vec::new();
+        for file in pending {
+            let Some(candidate) = self.searcher.candidate(file, 1.0, self.filter)? else { continue };
+            if candidates.len() >= PARSED_MAX {
+                answer.unknown += 1;
+                continue;
+            }
+            ids.push(file.id);
+            candidates.push(candidate);
+        }
+        let readers = Readers::new(&self.searcher.root);
+        let work = |(extractor, scratch): &mut (Extractor, String), index: usize, content: io::Result<&[u8]>| {
+            extracted(extractor, scratch, &candidates[index], content?)
+        };
+        let parsed = read_indexed(&readers, &candidates, || (Extractor::new(), String::new()), work);
+        for ((id, candidate), bytes) in ids.into_iter().zip(&candidates).zip(parsed) {
+            answer.read += 1;
+            match bytes {
+                Ok(bytes) => {
+                    if self.add(id, &bytes, Fit::OtherCase, &mut answer.found) {
+                        answer.files.insert(id, candidate.clone());
+                    }
+                }
+                Err(_) => answer.unreadable += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the files of the best symbols, and shows their lines.
+    fn hits(&self, answer: Answer) -> Result<SearchResult, QueryError> {
+        let Answer { mut found, files, looked_at, unknown, read, unreadable, plan } = answer;
+        let path = |found: &Found| files.get(&found.file).map(Candidate::path);
+        found.sort_by(|a, b| {
+            b.rank.cmp(&a.rank).then_with(|| path(a).cmp(&path(b))).then_with(|| a.symbol.line.cmp(&b.symbol.line))
+        });
+        let (limit, per_file) = (self.query.limit_or_all(), self.query.per_file_or_all());
+        let mut result =
+            SearchResult { candidates: looked_at, files_read: read, unreadable, plan, ..SearchResult::default() };
+        result.symbols_pending = unknown;
+        let mut of_file: HashMap<FileId, Vec<usize>> = HashMap::new();
+        let mut taken = 0;
+        for (index, found) in found.iter().enumerate() {
+            if taken >= limit {
+                result.truncated = true;
+                break;
+            }
+            let shown = of_file.entry(found.file).or_default();
+            if shown.len() < per_file {
+                shown.push(index);
+                taken += 1;
+            } else if shown.len() == per_file {
+                // One more than is shown says that there are more.
+                shown.push(usize::MAX);
+                result.capped_files += 1;
+            }
+        }
+        let of_file: Vec<(FileId, Vec<usize>)> = of_file.into_iter().collect();
+        let candidates: Vec<Candidate> = of_file.iter().filter_map(|(file, _)| files.get(file).cloned()).collect();
+        let work = |(extractor, scratch): &mut (Extractor, String), index: usize, content: io::Result<&[u8]>| {
+            let content = content?;
+            let wanted = of_file[index].1.iter().filter_map(|&at| Some((at, found.get(at)?)));
+            Ok(self.shown(wanted, content, (extractor, scratch), &candidates[index]))
+        };
+        let readers = Readers::new(&self.searcher.root);
+        let state = || (Extractor::new(), String::new());
+        let shown: Vec<io::Result<Vec<(usize, Hit)>>> = read_indexed(&readers, &candidates, state, work);
+        let mut hits = Vec::new();
+        for ((_, wanted), shown) in of_file.iter().zip(shown) {
+            result.files_read += 1;
+            let shown = shown.unwrap_or_default();
+            // Gone, or changed since the symbols were stored.
+            let missing = wanted.iter().any(|at| *at != usize::MAX && shown.iter().all(|(shown, _)| shown != at));
+            result.unreadable += usize::from(missing);
+            result.files += usize::from(!shown.is_empty());
+            hits.extend(shown);
+        }
+        hits.sort_by_key(|(at, _)| *at);
+        result.hits = hits.into_iter().map(|(_, hit)| hit).collect();
+        Ok(result)
+    }
+
+    /// The lines of symbols in the file as it is now. One that has moved is looked for anew.
+    fn shown<'f>(
+        &self,
+        wanted: impl Iterator<Item = (usize, &'f Found)>,
+        content: &[u8],
+        (extractor, scratch): (&mut Extractor, &mut String),
+        candidate: &Candidate,
+    ) -> Vec<(usize, Hit)> {
+        let Decoded::Text { text, .. } = decode(content, scratch) else { return Vec::new() };
+        let text = text.as_bytes();
+        let lines = line_starts(text);
+        let mut anew = None;
+        let mut hits = Vec::new();
+        for (at, found) in wanted {
+            let mut symbol = found.symbol.clone();
+            let mut place = place_of(text, &lines, &symbol);
+            if place.is_none() {
+                let anew = anew.get_or_insert_with(|| {
+                    grammar_of(candidate, content)
+                        .map(|grammar| extractor.extract(grammar, &String::from_utf8_lossy(text)))
+                });
+                let moved = anew.iter().flat_map(|all| &all.symbols);
+                let same = |other: &&Symbol| other.name == symbol.name && other.kind == symbol.kind;
+                let Some(moved) = moved.filter(same).min_by_key(|other| other.line.abs_diff(symbol.line)) else {
+                    continue;
+                };
+                symbol = moved.clone();
+                place = place_of(text, &lines, &symbol);
+            }
+            let Some((number, line, column)) = place else { continue };
+            let shown = Shown::around(text, line, column, self.query.context);
+            let position = (number as u64 + 1, column as u64 + 1);
+            let score = (found.rank.0 as u8 + 1).into();
+            let mut hit = Hit::new(bytes_path(candidate.path()), position, score, shown);
+            hit.symbol = Some(symbol);
+            hits.push((at, hit));
+        }
+        hits
+    }
+}
+
+/// Keeps the best ones once there are twice as many.
+fn keep_best(found: &mut Vec<Found>, kept: usize) {
+    if found.len() / 2 >= kept {
+        found.select_nth_unstable_by(kept, |a, b| b.rank.cmp(&a.rank));
+        found.truncate(kept);
+    }
+}
+
+fn name_of(candidate: &Candidate) -> &[u8] {
+    let path = candidate.path();
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
+}
+
+fn grammar_of(candidate: &Candidate, content: &[u8]) -> Option<Grammar> {
+    let name = name_of(candidate);
+    Grammar::of(Language::detect(name, content).name(), name)
+}
+
+/// The symbols of a file, as they would be stored.
+fn extracted(
+    extractor: &mut Extractor,
+    scratch: &mut String,
+    candidate: &Candidate,
+    content: &[u8],
+) -> io::Result<Vec<u8>> {
+    let grammar = grammar_of(candidate, content);
+    Ok(match (grammar, decode(content, scratch)) {
+        (Some(grammar), Decoded::Text { text, .. }) => encode(&extractor.extract(grammar, text)),
+        _ => Vec::new(),
+    })
+}
+
+fn line_starts(text: &[u8]) -> Vec<usize> {
+    std::iter::once(0).chain(memchr::memchr_iter(b'\n', text).map(|newline| newline + 1)).collect()
+}
+
+/// Where the name of a symbol stands, if it is where it was: the line's number from 0, the line, and the column.
+fn place_of(text: &[u8], lines: &[usize], symbol: &Symbol) -> Option<(usize, Range<usize>, usize)> {
+    let first = symbol.line as usize - 1;
+    let last = (symbol.end_line as usize).min(first + NAME_LINES_MAX).min(lines.len());
+    (first..last).find_map(|number| {
+        let start = lines[number];
+        let end = lines.get(number + 1).map_or(text.len(), |next| next - 1);
+        let at = find_identifier(&text[start..end], symbol.name.as_bytes())?;
+        Some((number, start..end, at))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(pattern: &str, container: &str, name: &str, expect: Option<Fit>) {
+        let symbol = Stored {
+            name: name.as_bytes(),
+            kind: SymbolKind::Function,
+            line: 1,
+            end_line: 1,
+            container: container.as_bytes(),
+        };
+        assert_eq!(Wanted::parse(pattern).unwrap().fits(&symbol), expect, "{pattern} {container}::{name}");
+    }
+
+    #[test]
+    fn names_fit_as_a_whole_by_their_beginning_and_by_humps() {
+        check("schedule_timeout", "", "schedule_timeout", Some(Fit::Exact));
+        check("Schedule_Timeout", "", "schedule_timeout", Some(Fit::OtherCase));
+        check("schedule_", "", "schedule_timeout", Some(Fit::Prefix));
+        check("SCHED", "", "schedule_timeout", Some(Fit::Prefix));
+        check("schTim", "", "schedule_timeout", Some(Fit::Humps));
+        check("sT", "", "scheduleTimeout", Some(Fit::Humps));
+        check("sch_tim", "", "ScheduleHrTimeout", Some(Fit::Humps));
+        check("sch_tim", "", "__schedule_timeout", Some(Fit::Humps));
+        check("hS", "", "HTTPServer", Some(Fit::Humps));
+        check("x2", "", "x86_2", Some(Fit::Humps));
+        check("tS", "", "schedule_timeout", None);
+        check("edule", "", "schedule_timeout", None);
+        check("timSch", "", "timeout", None);
+        check("schedule_timeout", "", "schedule", None);
+    }
+
+    #[test]
+    fn a_star_asks_for_beginnings_only() {
+        check("schTim*", "", "schedule_timeout", None);
+        check("sched*", "", "schedule_timeout", Some(Fit::Prefix));
+        check("sched*", "", "sched", Some(Fit::Prefix));
+    }
+
+    #[test]
+    fn containers_are_compared_from_their_end() {
+        check("Socket::send", "net::Socket", "send", Some(Fit::Exact));
+        check("net.Socket.send", "net::Socket", "send", Some(Fit::Exact));
+        check("Socket::send", "net::WebSocket", "send", None);
+        check("Socket::send", "", "send", None);
+        check("Socket::*", "Socket", "send", Some(Fit::Prefix));
+        assert_eq!(Wanted::parse(" "), None);
+        assert_eq!(Wanted::parse("*"), None);
+    }
+
+    #[test]
+    fn exact_names_are_found_by_their_runs() {
+        assert_eq!(
+            Wanted::parse("schedule_timeout").unwrap().plan().plan.to_string(),
+            "AND(exact(schedule), exact(timeout))"
+        );
+    }
+}

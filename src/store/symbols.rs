@@ -1,0 +1,223 @@
+//! The symbols of files, under the ids of their versions.
+//!
+//! They trail the published generation: the version of a file that was extracted has them, others do not yet, and with the
+//! version they go. What the bytes say is not known here.
+
+use super::env::{Store, Tables};
+use super::read::StoreReader;
+use super::schema::{Entry, Fields, META_SYMBOLS, damaged, decode_entry, entry_key, seal, unseal};
+use crate::error::StoreError;
+use crate::record::{DirId, FileId};
+use heed::{PutFlags, RwTxn};
+use std::ops::Bound;
+
+/// A value of more than this would take pages of its own, half of them empty.
+const PIECE_BYTES_MAX: usize = 1900;
+
+/// What was extracted from one version of one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileSymbols {
+    /// Where the file is.
+    pub(crate) parent: DirId,
+    pub(crate) name: Vec<u8>,
+    /// The version.
+    pub(crate) id: FileId,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// How far extraction has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SymbolsState {
+    /// What has extracted them.
+    pub(crate) version: u32,
+    /// Every file whose id is smaller was dealt with.
+    pub(crate) done_below: FileId,
+}
+
+fn piece_key(id: FileId, piece: u16) -> [u8; 6] {
+    let [a, b, c, d] = id.to_be_bytes();
+    let [e, f] = piece.to_be_bytes();
+    [a, b, c, d, e, f]
+}
+
+impl Store {
+    /// Keeps the symbols of those of the files that are still what they were, and notes how far this has come. Returns how
+    /// many files had changed. Symbols of another version are dropped first.
+    pub(crate) fn write_symbols(&self, files: &[FileSymbols], state: SymbolsState) -> Result<u64, StoreError> {
+        self.write(|txn, tables| {
+            let before = tables.meta.get(txn, META_SYMBOLS)?.map(decode_state).transpose()?;
+            if before.is_some_and(|before| before.version != state.version) {
+                tables.symbols.clear(txn)?;
+            }
+            let mut changed = 0;
+            for file in files {
+                let key = entry_key(file.parent, &file.name);
+                let entry = tables.entries.get(txn, &key)?.map(|value| decode_entry(&key, value)).transpose()?;
+                match entry {
+                    Some(Entry::File(meta)) if meta.id == file.id => put(txn, tables, file)?,
+                    _ => changed += 1,
+                }
+            }
+            tables.meta.put(txn, META_SYMBOLS, &encode_state(state))?;
+            Ok(changed)
+        })
+    }
+}
+
+fn put(txn: &mut RwTxn<'_>, tables: Tables, file: &FileSymbols) -> Result<(), StoreError> {
+    // There is one piece also when there are no symbols: it says that the file was looked at.
+    let pieces = file.bytes.chunks(PIECE_BYTES_MAX).take(usize::from(u16::MAX));
+    for (number, piece) in (0..).zip(pieces) {
+        let key = piece_key(file.id, number);
+        tables.symbols.put_with_flags(txn, PutFlags::empty(), &key, &seal(&key, piece.to_vec()))?;
+    }
+    Ok(())
+}
+
+/// Drops the symbols of a version that has ended.
+pub(super) fn forget_symbols(txn: &mut RwTxn<'_>, tables: Tables, id: FileId) -> Result<(), StoreError> {
+    if !tables.symbols.is_empty(txn)? {
+        let (first, last) = (piece_key(id, 0), piece_key(id, u16::MAX));
+        tables.symbols.delete_range(txn, &(Bound::Included(&first[..]), Bound::Included(&last[..])))?;
+    }
+    Ok(())
+}
+
+fn encode_state(state: SymbolsState) -> Vec<u8> {
+    seal(META_SYMBOLS, [state.version.to_le_bytes(), state.done_below.to_le_bytes()].concat())
+}
+
+fn decode_state(value: &[u8]) -> Result<SymbolsState, StoreError> {
+    let mut fields = Fields(unseal("state of symbols", META_SYMBOLS, value)?);
+    let mut decode = || Some(SymbolsState { version: fields.u32()?, done_below: fields.u32()? });
+    decode().ok_or_else(|| damaged("state of symbols", META_SYMBOLS))
+}
+
+impl StoreReader {
+    /// How far extraction has come.
+    pub(crate) fn symbols_state(&self) -> Result<SymbolsState, StoreError> {
+        let value = self.tables().meta.get(self.txn(), META_SYMBOLS)?;
+        value.map_or(Ok(SymbolsState::default()), decode_state)
+    }
+
+    /// Puts what was extracted from this version into `bytes`. Returns whether there is anything.
+    pub(crate) fn symbols(&self, id: FileId, bytes: &mut Vec<u8>) -> Result<bool, StoreError> {
+        bytes.clear();
+        for item in self.tables().symbols.prefix_iter(self.txn(), &id.to_be_bytes())? {
+            let (key, value) = item?;
+            bytes.extend_from_slice(unseal("symbols", key, value)?);
+        }
+        Ok(!bytes.is_empty())
+    }
+
+    /// How many versions have symbols.
+    pub(crate) fn symbol_files(&self) -> Result<u64, StoreError> {
+        let mut files = 0;
+        for item in self.tables().symbols.iter(self.txn())? {
+            files += u64::from(item?.0.ends_with(&[0, 0]));
+        }
+        Ok(files)
+    }
+
+    /// Calls `each` with the id and bytes of each version that has symbols.
+    pub(crate) fn for_each_symbols(
+        &self,
+        mut each: impl FnMut(FileId, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut bytes = Vec::new();
+        let mut at = None;
+        for item in self.tables().symbols.iter(self.txn())? {
+            let (key, value) = item?;
+            let (id, number) = key.split_first_chunk::<4>().ok_or_else(|| damaged("symbols", key))?;
+            let id = FileId::from_be_bytes(*id);
+            if at != Some(id) {
+                if let Some(before) = at.replace(id) {
+                    each(before, &bytes)?;
+                }
+                bytes.clear();
+            }
+            if number.len() != 2
+                || usize::from(u16::from_be_bytes([number[0], number[1]])) * PIECE_BYTES_MAX != bytes.len()
+            {
+                return Err(damaged("pieces of symbols", key));
+            }
+            bytes.extend_from_slice(unseal("symbols", key, value)?);
+        }
+        at.map_or(Ok(()), |last| each(last, &bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema::Published;
+    use super::*;
+    use crate::record::{Batch, FileMeta, FileRecord, Flags, Gone, ROOT, Removal};
+
+    fn publish(store: &Store, generation: u64, files: &[(&str, FileId, Option<FileId>)], removals: Vec<Removal>) {
+        let record = |&(name, id, replaces): &(&str, FileId, Option<FileId>)| {
+            let meta = FileMeta {
+                id,
+                size: 1,
+                mtime_ns: 0,
+                ctime_ns: 0,
+                inode: 0,
+                flags: Flags::INDEXED,
+                encoding: 0,
+                language: 0,
+                hash: None,
+            };
+            FileRecord { parent: ROOT, name: name.into(), meta, replaces }
+        };
+        let batches = [Batch { dirs: vec![], files: files.iter().map(record).collect(), removals }];
+        let next = Published { generation, ..Published::default() };
+        store.write_intent(&next, &batches, |_, _| false).unwrap();
+        store.publish_intent(&next, &batches, b"").unwrap();
+    }
+
+    fn symbols(name: &str, id: FileId, len: usize) -> FileSymbols {
+        let bytes = (0..len).map(|at| (at * 7 + id as usize) as u8).collect();
+        FileSymbols { parent: ROOT, name: name.into(), id, bytes }
+    }
+
+    /// Ids and lengths of what is stored.
+    fn stored(store: &Store) -> Vec<(FileId, usize)> {
+        let reader = StoreReader::begin(store).unwrap();
+        let mut found = Vec::new();
+        let mut bytes = Vec::new();
+        reader
+            .for_each_symbols(|id, all| {
+                assert!(reader.symbols(id, &mut bytes).unwrap());
+                assert_eq!((all, &all.to_vec()), (&bytes[..], &symbols("", id, all.len()).bytes));
+                found.push((id, all.len()));
+                Ok(())
+            })
+            .unwrap();
+        found
+    }
+
+    #[test]
+    fn symbols_live_as_long_as_the_version_of_their_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        publish(&store, 1, &[("a", 1, None), ("b", 2, None), ("c", 3, None)], vec![]);
+        let state = SymbolsState { version: 1, done_below: 4 };
+        let files = [
+            symbols("a", 1, 1),
+            symbols("b", 2, 3 * PIECE_BYTES_MAX),
+            symbols("c", 3, PIECE_BYTES_MAX + 1),
+            symbols("c", 9, 5),
+            symbols("d", 4, 5),
+        ];
+        assert_eq!(store.write_symbols(&files, state).unwrap(), 2, "one has changed, and one is gone");
+        assert_eq!(stored(&store), [(1, 1), (2, 3 * PIECE_BYTES_MAX), (3, PIECE_BYTES_MAX + 1)]);
+        let reader = StoreReader::begin(&store).unwrap();
+        assert_eq!((reader.symbols_state().unwrap(), reader.symbol_files().unwrap()), (state, 3));
+        drop(reader);
+        publish(&store, 2, &[("c", 4, Some(3))], vec![Removal { parent: ROOT, name: "b".into(), gone: Gone::File(2) }]);
+        assert_eq!(stored(&store), [(1, 1)]);
+        store.write_symbols(&[symbols("c", 4, 8)], SymbolsState { version: 2, done_below: 5 }).unwrap();
+        assert_eq!(stored(&store), [(4, 8)], "those of another version go");
+        store.forget_files().unwrap();
+        assert_eq!(stored(&store), []);
+    }
+}
