@@ -267,8 +267,8 @@ const NAME_COVERED: f32 = 4.0;
 /// The same where several words were given: a subject is what a path names.
 const SAID_OF_SUBJECT: f32 = 14.0;
 const COVERED_OF_SUBJECT: f32 = 8.0;
-/// Points for each step towards the identifier as typed.
-const SPELLING: f32 = 20.0;
+/// Points for each step towards the identifier as typed: more than a definition in another spelling.
+const SPELLING: f32 = 40.0;
 /// Points of a definition of the identifier.
 pub(super) const DEFINITION: f32 = 30.0;
 /// Points of a definition of all words as one name.
@@ -396,4 +396,120 @@ pub(super) fn looks_generated(content: &[u8]) -> bool {
     }
     let start = &content[..content.len().min(LINES_BYTES)];
     start.len() > 4 * LINE_BYTES_MAX && start.len() / (memchr::memchr_iter(b'\n', start).count() + 1) > LINE_BYTES_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::text::words;
+    use super::*;
+
+    fn ranker(query: &str) -> Ranker {
+        let words = words(query);
+        Ranker::new(&words, words.len() == 1, |_| 1.0)
+    }
+
+    fn path(ranker: &Ranker, path: &str) -> PathRank {
+        let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+        ranker.file(&ranker.dir(dir.as_bytes()), name.as_bytes())
+    }
+
+    /// The score of a file of which nothing but the path is known, and that it has all the words.
+    fn score(query: &str, of: &str) -> f32 {
+        let ranker = ranker(query);
+        ranker.before_reading(&path(&ranker, of), 1.0)
+    }
+
+    #[test]
+    fn kinds_of_files() {
+        for (of, kind) in [
+            ("src/lib.rs", Kind::Source),
+            ("include/linux/minmax.h", Kind::Source),
+            ("src/latest.c", Kind::Source),
+            ("tests/lib.rs", Kind::Test),
+            ("pkg/lock_test.go", Kind::Test),
+            ("src/app.test.ts", Kind::Test),
+            ("src/LockTest.java", Kind::Test),
+            ("tools/testing/selftests/x.c", Kind::Test),
+            ("lib/test_bpf.c", Kind::Test),
+            ("Documentation/locking.rst", Kind::Documentation),
+            ("README.md", Kind::Documentation),
+            ("examples/x.rs", Kind::Sample),
+            ("scripts/x.py", Kind::Beside),
+            ("Makefile", Kind::Beside),
+            ("src/Kconfig.debug", Kind::Beside),
+            ("api/v1.pb.go", Kind::Generated),
+            ("static/app.min.js", Kind::Generated),
+            ("include/generated/x.h", Kind::Generated),
+            ("package-lock.json", Kind::Generated),
+            ("vendor/x/y.go", Kind::Vendored),
+            ("a/node_modules/x/index.js", Kind::Vendored),
+        ] {
+            assert_eq!(path(&ranker("x"), of).kind, kind, "{of}");
+        }
+        assert!(DIRS.is_sorted_by_key(|(name, _)| name), "they are looked up by halves");
+    }
+
+    #[test]
+    fn names_say_words_in_many_ways() {
+        for (token, part, least) in [
+            ("congestion", "congestion", 1.0),
+            ("congestion", "cong", 0.6),
+            ("recovery", "recover", 0.8),
+            ("page", "pages", 0.8),
+            ("allocation", "allocator", 0.6),
+            ("control", "memcontrol", 0.5),
+        ] {
+            assert!(similarity(token.as_bytes(), part.as_bytes()) >= least, "{token} {part}");
+        }
+        for (token, part) in [("page", "pool"), ("cpu", "cache"), ("map", "mm")] {
+            assert_eq!(similarity(token.as_bytes(), part.as_bytes()), 0.0, "{token} {part}");
+        }
+    }
+
+    #[test]
+    fn paths_that_say_the_query_come_first() {
+        let order = |query: &str, first: &str, second: &str| {
+            assert!(score(query, first) > score(query, second), "{query}: {first} before {second}");
+        };
+        order("tcp congestion", "net/ipv4/tcp_cong.c", "net/ipv4/tcp_input.c");
+        order("verifier", "kernel/bpf/verifier.c", "kernel/bpf/verifier_log_helpers.c");
+        order("usb hub", "drivers/usb/core/hub.c", "drivers/usb/core/port.c");
+        order("lock", "src/lock.rs", "a/b/c/lock.rs");
+        order("mutex", "kernel/mutex.c", "Documentation/mutex.rst");
+        order("mutex", "kernel/mutex.c", "kernel/test_mutex.c");
+        order("mutex", "kernel/lock.c", "vendor/mutex.c");
+    }
+
+    #[test]
+    fn definitions_and_spellings_outweigh_paths() {
+        let ranker = ranker("vfs_read");
+        let features = |of: &str, closeness, definition| Features {
+            path: path(&ranker, of),
+            relevance: 0.0,
+            closeness,
+            definition,
+            in_line: 0.0,
+            generated: false,
+        };
+        let defined = ranker.score(&features("fs/file.c", Closeness::Exact, 1.0));
+        let named = ranker.score(&features("vfs_read.c", Closeness::Exact, 0.0));
+        let other = ranker.score(&features("vfs_read.c", Closeness::OtherSpelling, 0.0));
+        let words = ranker.score(&features("vfs_read.c", Closeness::Terms, 0.0));
+        assert!(defined > named && named > other && other > words);
+        let in_test = ranker.score(&features("tests/file.c", Closeness::Exact, 1.0));
+        assert!(defined > in_test && in_test > named, "a definition is one even in a test");
+        let generated = Features { generated: true, ..features("fs/file.c", Closeness::Exact, 1.0) };
+        assert!(ranker.score(&generated) < defined);
+    }
+
+    #[test]
+    fn generated_content_is_told_by_its_words_and_its_lines() {
+        let minified = format!("function a(b){{{}}}", "return b;".repeat(1000));
+        for content in ["// Code generated by x. DO NOT EDIT.\n", "/* @generated */\n", &minified] {
+            assert!(looks_generated(content.as_bytes()), "{}", &content[..20]);
+        }
+        for content in ["", "int x;\n", &"int x;\n".repeat(10_000), &"x".repeat(1000)] {
+            assert!(!looks_generated(content.as_bytes()));
+        }
+    }
 }
