@@ -5,8 +5,8 @@
 //!   `generate`: one subcommand each.
 //! * `mcp`: what the server for agents is to be started with. `main` starts it, for `cli` and `mcp` do not know each other.
 //! * `progress`, `interrupt`: what goes on while a run does.
-//! * `output`, `json`, `summary`, `hits`, `fit`, `hyperlink`, `advice`, `log`: everything that is printed. Nothing else writes to stdout or
-//!   stderr.
+//! * `output`, `json`, `summary`, `hits`, `fit`, `hyperlink`, `advice`, `log`: everything that is printed. Nothing else
+//!   writes to stdout or stderr.
 //! * `system`: what `doctor` asks the system.
 //! * `allocator`: how memory is given back.
 //! * `exit`: exit codes and failures.

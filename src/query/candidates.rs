@@ -44,6 +44,11 @@ impl Segment {
         })
     }
 
+    /// Terms of all documents.
+    pub(super) fn token_count(&self) -> u64 {
+        self.inverted.total_num_tokens()
+    }
+
     /// The file of a document.
     pub(super) fn file(&self, doc: u32) -> DocFile {
         let value = |column: &Column<u64>| column.first(doc).and_then(|id| u32::try_from(id).ok()).unwrap_or(0);

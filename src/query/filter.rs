@@ -26,6 +26,11 @@ impl Filter {
         })
     }
 
+    /// Whether the file `name` of the directory `dir_path`, which ends in a slash unless empty, passes the globs.
+    pub(super) fn accepts(&self, dir_path: &[u8], name: &[u8]) -> bool {
+        self.globs.is_empty() || self.accepts_path(&[dir_path, name].concat())
+    }
+
     /// Whether the path passes the globs.
     pub(super) fn accepts_path(&self, path: &[u8]) -> bool {
         if self.globs.is_empty() {

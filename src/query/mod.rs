@@ -2,7 +2,8 @@
 //!
 //! * `plan`: a pattern to what the terms of a matching file must be (pure).
 //! * `candidates`: a plan to the files of each segment that satisfy it.
-//! * `text`: words to scored files, exact identifiers first.
+//! * `text`: words to scored files, and the best line of a file. `text_search`: the search for them.
+//! * `rank`: features of a file to its score. `definition`: whether bytes look like a definition of a name.
 //! * `read`: candidates to the bytes of their files.
 //! * `symbol`: the name of a definition to where it stands.
 //! * `lines`: a file to its matching lines, as ripgrep reports them.
@@ -18,17 +19,20 @@
 mod candidates;
 mod case;
 mod context;
+mod definition;
 mod files;
 mod filter;
 mod line_search;
 mod lines;
 mod order;
 pub mod plan;
+mod rank;
 mod read;
 mod searcher;
 mod suggest;
 mod symbol;
 mod text;
+mod text_search;
 
 pub use files::{FileMatch, FileMatches};
 pub use order::Sort;
@@ -45,7 +49,7 @@ use std::path::PathBuf;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mode {
-    /// Words, ranked by BM25; code-aware.
+    /// Words, ranked; code-aware.
     #[default]
     Text,
     /// A string of bytes.
@@ -55,6 +59,18 @@ pub enum Mode {
     /// The name of a definition: exact, or else its beginning or its humps. `name*` for beginnings only, `Type::name` for
     /// what belongs to a type. See [`crate::Engine::symbols`].
     Symbol,
+}
+
+/// How the hits of [`Mode::Text`] are ordered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ranking {
+    /// As a developer looks for them: definitions, identifiers as typed, names of files, BM25; source before tests,
+    /// documentation, generated and vendored files.
+    #[default]
+    Code,
+    /// By BM25 of the words alone.
+    Bm25,
 }
 
 /// What to search for. Built with [`Query::text`], [`Query::substring`] or [`Query::regex`].
@@ -70,6 +86,7 @@ pub struct Query {
     pub(crate) context: Context,
     pub(crate) per_file: usize,
     pub(crate) order: Order,
+    pub(crate) ranking: Ranking,
 }
 
 impl Query {
@@ -86,6 +103,7 @@ impl Query {
             context: Context::default(),
             per_file: 0,
             order: Order::default(),
+            ranking: Ranking::Code,
         }
     }
 
@@ -130,8 +148,9 @@ impl Query {
         self
     }
 
-    /// How many lines before and after each hit are wanted; more than [`CONTEXT_LINES_MAX`] are taken as so many. Default
-    /// none.
+    /// How many lines before and after each hit are wanted; more than [`CONTEXT_LINES_MAX`] are taken as so many. Every
+    /// hit has its own, also where hits are near to each other: with [`Query::limit`] 0, that is many times the files.
+    /// Default none.
     pub fn context(mut self, before: usize, after: usize) -> Query {
         self.context = Context { before: before.min(CONTEXT_LINES_MAX), after: after.min(CONTEXT_LINES_MAX) };
         self
@@ -155,6 +174,12 @@ impl Query {
     /// excludes. The last one that matches decides.
     pub fn path_glob(mut self, glob: impl Into<String>) -> Query {
         self.globs.push(glob.into());
+        self
+    }
+
+    /// How hits of [`Mode::Text`] are ranked; nothing in other modes. Default [`Ranking::Code`].
+    pub fn ranking(mut self, ranking: Ranking) -> Query {
+        self.ranking = ranking;
         self
     }
 

@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Fewer files than this are read by the calling thread: starting others would take longer.
 const PARALLEL_MIN: usize = 48;
+/// Unless they hold more bytes than this together.
+const PARALLEL_BYTES: u64 = 512 << 10;
 /// Pieces that each thread gets, so that one with large files does not keep the others waiting.
 const PIECES_PER_THREAD: usize = 4;
 
@@ -101,8 +103,10 @@ pub(crate) fn read_indexed<S, R: Send>(
     work: impl Fn(&mut S, usize, io::Result<&[u8]>) -> R + Sync,
 ) -> Vec<R> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = if candidates.len() < PARALLEL_MIN { 1 } else { cores };
-    let piece_len = candidates.len().div_ceil(threads * PIECES_PER_THREAD).max(PARALLEL_MIN / 4);
+    let bytes: u64 = candidates.iter().map(|candidate| candidate.size).sum();
+    let threads = if candidates.len() < PARALLEL_MIN && bytes < PARALLEL_BYTES { 1 } else { cores };
+    let least = if bytes < PARALLEL_BYTES { PARALLEL_MIN / 4 } else { 1 };
+    let piece_len = candidates.len().div_ceil(threads * PIECES_PER_THREAD).max(least);
     let pieces: Vec<&[Candidate]> =
         if threads == 1 { vec![candidates] } else { candidates.chunks(piece_len).collect() };
     let next = AtomicUsize::new(0);

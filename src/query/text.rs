@@ -1,8 +1,8 @@
 //! Words to a scored query, and the best line of a file.
 
+use super::definition::{self, Definition, Name, PLACES_MAX, PLACES_OF_WORD_MAX, Wanted};
 use crate::text::runs::{RUN_BYTES_MAX, RunMasks};
 use crate::text::schema::{Fields, has_frequencies};
-use std::cell::OnceCell;
 use std::ops::Range;
 use tantivy::query::{BooleanQuery, EmptyQuery, Occur, Query as TantivyQuery, RegexQuery, TermQuery};
 use tantivy::schema::IndexRecordOption;
@@ -203,45 +203,160 @@ pub(super) enum Closeness {
     Exact,
 }
 
+/// The name that a query asks for, if it asks for one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Names {
+    /// As typed.
+    pub(super) typed: Option<Vec<u8>>,
+    /// Other ways to write it, lowered.
+    folded: Vec<Vec<u8>>,
+    wanted: Option<Wanted>,
+    /// Whether it can only be an identifier, of whose definition it is worth reading many files to find it.
+    pub(super) seeks_definition: bool,
+}
+
+impl Names {
+    /// Of `vfs_read` or `struct page`, the name; of `hub port reset`, the words as one name.
+    pub(super) fn new(words: &[Word]) -> Names {
+        let wanted = match words {
+            [first, _] if first.kind == WordKind::Plain => definition::asks_for(&first.typed),
+            _ => None,
+        };
+        let names = if wanted.is_some() { &words[1..] } else { words };
+        match names {
+            [name] if name.kind == WordKind::Plain => Names {
+                typed: Some(name.typed.clone().into_bytes()),
+                folded: name.spellings.clone(),
+                wanted,
+                seeks_definition: wanted.is_some() || name.wants_exact(),
+            },
+            [_, _, ..] if names.iter().all(|word| word.kind == WordKind::Plain) => {
+                match names.iter().find(|word| word.wants_exact()) {
+                    // Other words are asked for beside it.
+                    Some(name) => Names { seeks_definition: false, ..Names::new(std::slice::from_ref(name)) },
+                    None => {
+                        let parts: Vec<&[u8]> = names.iter().flat_map(Word::needles).collect();
+                        Names { folded: vec![parts.join(&b'_'), parts.concat()], ..Names::default() }
+                    }
+                }
+            }
+            _ => Names::default(),
+        }
+    }
+
+    /// Where `content` defines the name, and how much it looks like that. `closeness` tells how the file writes it, if
+    /// that is known.
+    fn definition(&self, content: &[u8], lowered: &[u8], closeness: Option<Closeness>) -> Option<Definition> {
+        let places = if self.seeks_definition { PLACES_MAX } else { PLACES_OF_WORD_MAX };
+        let name = |text| Name { text, wanted: self.wanted.unwrap_or(Wanted::Any), places };
+        match (&self.typed, closeness) {
+            (Some(typed), None | Some(Closeness::Exact)) => definition::find(content, content, &name(typed)),
+            (_, Some(Closeness::Terms | Closeness::Missing)) => None,
+            _ => {
+                let found = self.folded.iter().filter_map(|text| definition::find(content, lowered, &name(text)));
+                let best = found.max_by(|a, b| a.strength.total_cmp(&b.strength))?;
+                Some(Definition { strength: best.strength * FOLDED_SHARE, ..best })
+            }
+        }
+    }
+}
+
+/// What a definition in another case or spelling is worth.
+const FOLDED_SHARE: f32 = 0.8;
+
 /// The best line of a file for the words of a query.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct BestLine {
     pub(super) closeness: Closeness,
+    /// How much the line looks like the definition of the name; 0 for not at all.
+    pub(super) definition: f32,
+    /// The share of the terms that it holds.
+    pub(super) in_line: f32,
     pub(super) number: u64,
     pub(super) column: u64,
     /// Where the line lies in the content, without its end.
     pub(super) line: Range<usize>,
 }
 
+/// Of a file that is looked at for words, the beginning: the rest only if that holds none of them. Long files are long to go
+/// through, and identifiers alone are worth it.
+const HEAD_BYTES: usize = 64 << 10;
 /// Occurrences that are compared before the best one so far is taken.
 const OCCURRENCES_MAX: usize = 64;
 
-/// Finds the best line: one that holds an identifier as typed, then in any case, then the most of the terms.
-pub(super) fn best_line(words: &[Word], content: &[u8]) -> BestLine {
-    let lowered = OnceCell::new();
-    let lowered = || &lowered.get_or_init(|| content.to_ascii_lowercase())[..];
+/// Finds the best line: one that defines the name that is asked for, one that holds an identifier as typed, then in any
+/// case, then the most of the terms. `lowered` is scratch.
+pub(super) fn best_line(words: &[Word], names: &Names, content: &[u8], lowered: &mut Vec<u8>) -> BestLine {
+    let whole = names.seeks_definition || words.iter().any(Word::wants_exact);
+    let head = if whole { content } else { head(content) };
+    best_line_of(words, names, head, lowered)
+        .or_else(|| if head.len() < content.len() { best_line_of(words, names, content, lowered) } else { None })
+        .unwrap_or_else(|| line_at(words, content, content, 0))
+}
+
+/// The first [`HEAD_BYTES`], to the end of a line.
+fn head(content: &[u8]) -> &[u8] {
+    match content.get(HEAD_BYTES..) {
+        Some(rest) => &content[..memchr::memchr(b'\n', rest).map_or(content.len(), |end| HEAD_BYTES + end)],
+        None => content,
+    }
+}
+
+/// `None` when there is none of the terms.
+fn best_line_of(words: &[Word], names: &Names, content: &[u8], lowered: &mut Vec<u8>) -> Option<BestLine> {
+    lowered.clear();
+    lowered.extend_from_slice(content);
+    lowered.make_ascii_lowercase();
+    let lowered = &lowered[..];
     let mut best: Option<(Closeness, usize)> = None;
     let mut least = Closeness::Exact;
     for word in words.iter().filter(|word| word.wants_exact()) {
-        let (closeness, at) = closeness(word, content, &lowered);
+        let (closeness, at) = closeness(word, content, lowered);
         if best.is_none_or(|(so_far, _)| closeness > so_far) {
             best = Some((closeness, at));
         }
         least = least.min(closeness);
     }
-    let at = match best {
-        Some((Closeness::Exact | Closeness::OtherSpelling, at)) => at,
-        _ => most_terms(words, lowered()),
+    let defined = names.definition(content, lowered, best.map(|(closeness, _)| closeness));
+    let at = match (defined, best) {
+        (Some(defined), _) => defined.at,
+        (None, Some((Closeness::Exact | Closeness::OtherSpelling, at))) => at,
+        (None, Some(_)) => most_terms(words, lowered).unwrap_or(0),
+        (None, None) => most_terms(words, lowered)?,
     };
-    let closeness = if best.is_some() { least } else { Closeness::Terms };
-    line_at(content, at, closeness)
+    Some(BestLine {
+        closeness: if best.is_some() { least } else { Closeness::Terms },
+        definition: defined.map_or(0.0, |defined| defined.strength),
+        ..line_at(words, content, lowered, at)
+    })
 }
 
-fn closeness<'c>(word: &Word, content: &[u8], lowered: &dyn Fn() -> &'c [u8]) -> (Closeness, usize) {
+fn line_at(words: &[Word], content: &[u8], lowered: &[u8], at: usize) -> BestLine {
+    let (start, end) = line_bounds(content, at);
+    BestLine {
+        closeness: Closeness::Terms,
+        definition: 0.0,
+        in_line: share_of_terms(words, &lowered[start..end]),
+        number: memchr::memchr_iter(b'\n', &content[..start]).count() as u64 + 1,
+        column: (at - start) as u64 + 1,
+        line: start..end,
+    }
+}
+
+fn share_of_terms(words: &[Word], line: &[u8]) -> f32 {
+    let (mut held, mut all) = (0.0, 0.0);
+    for needle in words.iter().flat_map(Word::needles) {
+        all += 1.0;
+        held += if memchr::memmem::find(line, needle).is_some() { 1.0 } else { 0.0 };
+    }
+    held / f32::max(all, 1.0)
+}
+
+fn closeness(word: &Word, content: &[u8], lowered: &[u8]) -> (Closeness, usize) {
     if let Some(at) = find_identifier(content, word.typed.as_bytes()) {
         return (Closeness::Exact, at);
     }
-    if let Some(at) = word.spellings.iter().filter_map(|spelling| find_identifier(lowered(), spelling)).min() {
+    if let Some(at) = word.spellings.iter().filter_map(|spelling| find_identifier(lowered, spelling)).min() {
         return (Closeness::OtherSpelling, at);
     }
     if word.kind == WordKind::Phrase { (Closeness::Missing, 0) } else { (Closeness::Terms, 0) }
@@ -249,27 +364,23 @@ fn closeness<'c>(word: &Word, content: &[u8], lowered: &dyn Fn() -> &'c [u8]) ->
 
 /// Where `needle` stands with no identifier character on either side.
 pub(super) fn find_identifier(content: &[u8], needle: &[u8]) -> Option<usize> {
-    let is_word = |byte: Option<&u8>| byte.is_some_and(|&b| b.is_ascii_alphanumeric() || b == b'_' || b >= 0x80);
-    memchr::memmem::find_iter(content, needle).find(|&at| {
-        let before = at.checked_sub(1).and_then(|before| content.get(before));
-        !is_word(before) && !is_word(content.get(at + needle.len()))
-    })
+    memchr::memmem::find_iter(content, needle).find(|&at| definition::stands_alone(content, at, needle.len()))
 }
 
-/// Where the line with the most of the terms is.
-fn most_terms(words: &[Word], lowered: &[u8]) -> usize {
+/// Where the line with the most of the terms is; `None` when there is none of them.
+fn most_terms(words: &[Word], lowered: &[u8]) -> Option<usize> {
     let needles: Vec<&[u8]> = words.iter().flat_map(Word::needles).collect();
-    let mut best = (0, 0);
+    let mut best = (0, None);
     for needle in &needles {
         for at in memchr::memmem::find_iter(lowered, needle).take(OCCURRENCES_MAX) {
             let (start, end) = line_bounds(lowered, at);
             let line = &lowered[start..end];
             let count = needles.iter().filter(|needle| memchr::memmem::find(line, needle).is_some()).count();
             if count > best.0 {
-                best = (count, at);
+                best = (count, Some(at));
             }
             if count == needles.len() {
-                return at;
+                return Some(at);
             }
         }
     }
@@ -282,23 +393,14 @@ fn line_bounds(content: &[u8], at: usize) -> (usize, usize) {
     (start, end)
 }
 
-fn line_at(content: &[u8], at: usize, closeness: Closeness) -> BestLine {
-    let (start, end) = line_bounds(content, at);
-    BestLine {
-        closeness,
-        number: memchr::memchr_iter(b'\n', &content[..start]).count() as u64 + 1,
-        column: (at - start) as u64 + 1,
-        line: start..end,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[track_caller]
     fn check(query: &str, content: &str, expect: (Closeness, u64, u64)) {
-        let best = best_line(&words(query), content.as_bytes());
+        let words = words(query);
+        let best = best_line(&words, &Names::new(&words), content.as_bytes(), &mut Vec::new());
         assert_eq!((best.closeness, best.number, best.column), expect, "{query:?} in {content:?}");
     }
 

@@ -22,6 +22,7 @@
 //! | `changes.rs` | section 8: 100 files changed |
 //! | `watch.rs` | section 9: how soon a watcher has a new file in the index, and its memory |
 //! | `churn.rs` | section 10: disk use after many updates |
+//! | `ranking.rs` | section 13: whether the files that a developer wants come first |
 //! | `cancel.rs` | section 11: how soon a cancelled run ends |
 //! | `mcp.rs` | section 12: the server for agents |
 //! | `symbols.rs` | section 14: what symbols cost, and searches for names |
@@ -46,6 +47,7 @@ mod machine;
 mod mcp;
 mod options;
 mod queries;
+mod ranking;
 mod report;
 mod rg;
 mod rival;
@@ -154,7 +156,9 @@ fn measure(options: Options) -> Result<bool, Failure> {
 
 fn sections(bench: &mut Bench) {
     let mut index_dir = bench.section(1, "Full index from nothing, warm cache", index::full);
-    if !bench.options.wants(1) && [2, 3, 4, 5, 14].into_iter().any(|section| bench.options.wants(section)) {
+    if bench.options.index.is_some() {
+        index_dir = bench.options.index.clone();
+    } else if !bench.options.wants(1) && OF_AN_INDEX.iter().any(|&section| bench.options.wants(section)) {
         index_dir = bench.always("An index for the sections that search or update one", index::prepare);
     }
     if let Some(index_dir) = index_dir {
@@ -172,6 +176,8 @@ fn sections(bench: &mut Bench) {
 }
 
 /// Sections that need an index of the tree.
+const OF_AN_INDEX: [u8; 6] = [2, 3, 4, 5, 13, 14];
+
 fn of_an_index(bench: &mut Bench, index_dir: &Path) {
     bench.section(14, "Symbols", |bench| symbols::measure(bench, index_dir));
     bench.section(2, "Nothing changed", |bench| index::unchanged(bench, index_dir));
@@ -180,4 +186,5 @@ fn of_an_index(bench: &mut Bench, index_dir: &Path) {
     if bench.options.rg {
         bench.section(5, "Every match against ripgrep", |bench| rg::compare(bench, index_dir));
     }
+    bench.section(13, "Ranking", |bench| ranking::measure(bench, index_dir));
 }

@@ -14,6 +14,9 @@ usage: leindex-bench --tree DIR [OPTIONS]
   --scratch DIR  where indexes and the copy of the tree are written (default: the system's directory for temporary files)
   --only LIST    only these sections, such as 2,8,9; what they build on is made, not measured
   --skip LIST    all sections but these
+  --index DIR    an index of the tree, for the sections that search one; section 2 updates it
+  --ranking FILE the queries of section 13 and the files they want, such as benches/ranking/linux-6.1.tsv
+  --each         tell each query of section 13 whose first hit is not the wanted one
   --engine FILE  the command `leindex-engine` of sections 9 and 12 (default: the one beside this program)
   --seed N       seed of the queries and of the changes (default 1)
   --smoke        everything, small, on a generated tree; drops no caches";
@@ -30,6 +33,9 @@ pub(crate) struct Options {
     pub(crate) rg: bool,
     pub(crate) out: Option<PathBuf>,
     pub(crate) scratch: Option<PathBuf>,
+    pub(crate) index: Option<PathBuf>,
+    pub(crate) ranking: Option<PathBuf>,
+    pub(crate) each: bool,
     pub(crate) engine: Option<PathBuf>,
     pub(crate) seed: u64,
     pub(crate) smoke: bool,
@@ -48,6 +54,9 @@ impl Options {
             rg: smoke,
             out: None,
             scratch: None,
+            index: None,
+            ranking: None,
+            each: false,
             engine: None,
             seed: 1,
             smoke,
@@ -65,6 +74,9 @@ impl Options {
                 "--cold" => options.cold_runs = number(value()?)? as usize,
                 "--only" => options.only = Some(sections(value()?)?),
                 "--skip" => options.skip = sections(value()?)?,
+                "--index" => options.index = Some(value()?.into()),
+                "--ranking" => options.ranking = Some(value()?.into()),
+                "--each" => options.each = true,
                 "--engine" => options.engine = Some(value()?.into()),
                 "--seed" => options.seed = number(value()?)?,
                 "--rg" => options.rg = true,

@@ -123,6 +123,12 @@ impl Report {
         self.figure(name, format!("≤ {most}{unit}"), format!("{measured:.3}{unit}"), verdict);
     }
 
+    /// A figure that must not be below `least`.
+    pub(crate) fn at_least(&mut self, name: &str, measured: f64, least: f64, unit: &str) {
+        let verdict = if measured >= least { "meets" } else { "MISSES" };
+        self.figure(name, format!("≥ {least}{unit}"), format!("{measured:.3}{unit}"), verdict);
+    }
+
     /// A figure that must be below `most`.
     pub(crate) fn below(&mut self, name: &str, measured: f64, most: f64, unit: &str) {
         let verdict = if measured < most { "meets" } else { "MISSES" };

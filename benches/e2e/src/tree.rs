@@ -31,6 +31,13 @@ pub(crate) fn generate(root: &Path) -> Result<(), Failure> {
     fs::write(root.join("crlf.txt"), "schedule_timeout\r\nwindow_cursor(1)\r\n")?;
     fs::write(root.join("latin1.txt"), b"caf\xe9 buffer_device \xfc\n")?;
     fs::write(root.join("greek.md"), "μετρο kernel_signal é 20µs\n")?;
+    for dir in ["ranked/tests", "ranked/cursor"] {
+        fs::create_dir_all(root.join(dir))?;
+    }
+    fs::write(root.join("ranked/defined.c"), "int ranked_window(void)\n{\n}\n")?;
+    fs::write(root.join("ranked/used.c"), "ranked_window();\n".repeat(9))?;
+    fs::write(root.join("ranked/tests/defined.c"), "int ranked_window(void)\n{\n}\n")?;
+    fs::write(root.join("ranked/cursor/vector.c"), "/* The vector of a cursor. */\n")?;
     fs::write(root.join(".hidden"), "mutex_symbol = hidden\n")?;
     std::thread::sleep(SETTLE);
     Ok(())

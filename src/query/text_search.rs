@@ -1,0 +1,383 @@
+//! A search for words: the text half of [`Searcher`].
+//!
+//! In three steps, each on fewer files than the one before: BM25 gives a pool of files from the index alone; their paths,
+//! and what is known of their definitions, give the order in which they are read; what they hold decides.
+
+use super::context::{Context, Shown};
+use super::filter::Filter;
+use super::rank::{DirRank, Features, Kind, PathRank, Ranker, looks_generated};
+use super::read::{Candidate, Readers, read_each};
+use super::searcher::{FIRST_ROUND, Searcher};
+use super::text::{BestLine, Closeness, Names, Word, best_line, plan_text, query_for, words};
+use super::{Hit, Query, Ranking, SearchResult};
+use crate::error::QueryError;
+use crate::record::{DirId, FileId, bytes_path};
+use crate::text::encoding::{Decoded, decode};
+use crate::text::schema::{Fields, language_tag};
+use crate::text::segment::DocFile;
+use std::collections::HashMap;
+use std::io;
+use tantivy::SegmentReader;
+use tantivy::collector::TopDocs;
+use tantivy::query::{BooleanQuery, BoostQuery, Occur, TermQuery};
+use tantivy::schema::IndexRecordOption;
+
+/// Files that a text query reads to find exact identifiers, unless hits are still missing.
+const EXACT_FILES_MAX: usize = 2000;
+/// Files that are read before other spellings of an identifier are taken to be all there is.
+const SPELLING_FILES_MIN: usize = 256;
+/// Files that are read to find the definition of an identifier, when there are hits enough.
+const DEFINITION_FILES_MAX: usize = 480;
+/// How much a place must look like a definition for the search for another one to end.
+const DEFINITION_SURE: f32 = 0.85;
+/// Files of the index that are ordered by their paths, for words and for identifiers.
+const POOL_FILES: usize = 512;
+const IDENTIFIER_POOL_FILES: usize = 4096;
+/// Of these, files whose stored symbols are asked for a definition. An answer takes about a microsecond.
+const ASKED_FILES: usize = 256;
+const IDENTIFIER_ASKED_FILES: usize = 4096;
+/// Occurrences of a term at which a long file is as relevant as a short one; with more it is more relevant. The files that
+/// a subject is about are long.
+const LENGTH_NEUTRAL: f32 = 2.0;
+/// A file this many times as long as the average is not preferred for being longer still: it is a table.
+const LENGTH_CAP: f32 = 5.0;
+
+/// What is known of the definitions of files without reading them.
+pub(super) trait Definitions {
+    /// Whether anything is known at all.
+    fn are_known(&self) -> bool;
+
+    /// Whether the file defines this name; `None` where that is not known.
+    fn define(&self, file: FileId, name: &[u8]) -> Option<bool>;
+}
+
+/// No symbols are stored.
+struct NoDefinitions;
+
+impl Definitions for NoDefinitions {
+    fn are_known(&self) -> bool {
+        false
+    }
+
+    fn define(&self, _: FileId, _: &[u8]) -> Option<bool> {
+        None
+    }
+}
+
+/// A query, taken apart.
+struct Asked {
+    words: Vec<Word>,
+    context: Context,
+    names: Names,
+    ranker: Ranker,
+    /// By BM25 alone.
+    plain: bool,
+    /// Whether the bytes of a file can say more than its terms do.
+    exact: bool,
+}
+
+/// A file of the pool.
+struct Pooled {
+    file: DocFile,
+    path: PathRank,
+    relevance: f32,
+    before_reading: f32,
+}
+
+/// A hit, and what stopping depends on.
+struct Found {
+    hit: Hit,
+    closeness: Closeness,
+    definition: f32,
+    kind: Kind,
+}
+
+impl Searcher {
+    pub(super) fn text_search(&self, query: &Query, filter: &Filter) -> Result<SearchResult, QueryError> {
+        let words = words(&query.pattern);
+        let mut result = SearchResult::default();
+        if words.is_empty() {
+            return Ok(result);
+        }
+        let asked = self.take_apart(words, query);
+        let limit = query.limit_or_all();
+        // One hit more than asked for is looked for, to know whether the limit cut anything.
+        let wanted = limit.saturating_add(1);
+        for any in [false, true] {
+            if any && asked.words.len() < 2 {
+                break;
+            }
+            result = self.ranked(&asked, &*query_for(&asked.words, self.text.fields, any), filter, wanted)?;
+            result.plan = plan_text(&asked.words, any);
+            if !result.hits.is_empty() {
+                break;
+            }
+        }
+        result.truncated = result.hits.len() > limit;
+        result.hits.truncate(limit);
+        result.files = result.hits.len();
+        self.order_hits(query.order, &mut result.hits)?;
+        Ok(result)
+    }
+
+    fn take_apart(&self, words: Vec<Word>, query: &Query) -> Asked {
+        let plain = query.ranking == Ranking::Bm25;
+        let names = Names::new(&words);
+        let count = self.text.searcher.num_docs().max(1) as f32;
+        let rarity = |term: &[u8]| {
+            let holding = self.text.searcher.doc_freq(&self.text.fields.term(term)).unwrap_or(0) as f32;
+            ((count + 1.0) / (holding + 1.0)).ln()
+        };
+        let ranker = Ranker::new(&words, names.typed.is_some(), rarity);
+        Asked {
+            exact: !plain && words.iter().any(Word::wants_exact),
+            names,
+            ranker,
+            plain,
+            words,
+            context: query.context,
+        }
+    }
+
+    /// The first `wanted` hits, or more; all there are if those are fewer.
+    fn ranked(
+        &self,
+        asked: &Asked,
+        query: &dyn tantivy::query::Query,
+        filter: &Filter,
+        wanted: usize,
+    ) -> Result<SearchResult, QueryError> {
+        let pool = if asked.names.seeks_definition { IDENTIFIER_POOL_FILES } else { POOL_FILES };
+        let mut depth = if asked.plain { wanted } else { wanted.max(pool) };
+        loop {
+            let scored = self.top_files(query, filter, depth, asked.plain)?;
+            let ordered = self.in_reading_order(asked, &scored, filter)?;
+            let mut result = self.read_in_order(asked, ordered, wanted)?;
+            result.candidates = scored.len();
+            if scored.len() < depth || result.hits.len() >= wanted {
+                return Ok(result);
+            }
+            // Phrases and globs drop files: as long as hits are missing, the rest has to be looked at too.
+            depth = depth.max(FIRST_ROUND).saturating_mul(4);
+        }
+    }
+
+    /// The best `depth` files by BM25; unless it is to be `plain`, with less regard to the length of files.
+    fn top_files(
+        &self,
+        query: &dyn tantivy::query::Query,
+        filter: &Filter,
+        depth: usize,
+        plain: bool,
+    ) -> Result<Vec<(f32, DocFile)>, QueryError> {
+        let languages = (!filter.languages.is_empty()).then(|| {
+            let tag = |code: u16| -> Box<dyn tantivy::query::Query> {
+                let term = self.text.fields.term(&language_tag(code));
+                Box::new(TermQuery::new(term, IndexRecordOption::Basic))
+            };
+            let languages = filter.languages.iter().map(|language| tag(language.code())).collect();
+            let languages = Box::new(BoostQuery::new(Box::new(BooleanQuery::union(languages)), 0.0));
+            let both: Vec<(Occur, Box<dyn tantivy::query::Query>)> =
+                vec![(Occur::Must, query.box_clone()), (Occur::Must, languages)];
+            BooleanQuery::new(both)
+        });
+        let query = languages.as_ref().map_or(query, |both| both);
+        let count = usize::try_from(self.text.searcher.num_docs().max(1)).unwrap_or(usize::MAX);
+        let top = TopDocs::with_limit(depth.min(count));
+        let found = if plain {
+            self.text.searcher.search(query, &top.order_by_score())
+        } else {
+            let fields = self.text.fields;
+            let average = self.average_length();
+            self.text.searcher.search(
+                query,
+                &top.tweak_score(move |segment: &SegmentReader| {
+                    let factors = length_factors(segment, fields, average);
+                    move |doc, score| score * factors(doc)
+                }),
+            )
+        };
+        let file =
+            |(score, at): (f32, tantivy::DocAddress)| (score, self.segments[at.segment_ord as usize].file(at.doc_id));
+        Ok(found.map_err(|error| self.failed(error))?.into_iter().map(file).collect())
+    }
+
+    /// Terms a document, as BM25 has it.
+    fn average_length(&self) -> f32 {
+        let terms = self.segments.iter().map(super::candidates::Segment::token_count).sum::<u64>();
+        terms as f32 / self.text.searcher.num_docs().max(1) as f32
+    }
+
+    /// The files of the pool that the filter accepts, in the order in which they are to be read.
+    fn in_reading_order(
+        &self,
+        asked: &Asked,
+        scored: &[(f32, DocFile)],
+        filter: &Filter,
+    ) -> Result<Vec<Pooled>, QueryError> {
+        let best = scored.first().map_or(1.0, |(score, _)| score.max(f32::MIN_POSITIVE));
+        let mut dirs: HashMap<DirId, DirRank> = HashMap::new();
+        let mut pooled = Vec::with_capacity(scored.len());
+        for &(score, file) in scored {
+            let relevance = if asked.plain { score } else { score / best };
+            let mut ranked = None;
+            self.with_name(file, |dir_path, name| {
+                if !filter.accepts(dir_path, name) {
+                    return;
+                }
+                let path = if asked.plain {
+                    PathRank::default()
+                } else {
+                    let dir = dirs.entry(file.dir).or_insert_with(|| asked.ranker.dir(dir_path));
+                    asked.ranker.file(dir, name)
+                };
+                let before_reading = if asked.plain { score } else { asked.ranker.before_reading(&path, relevance) };
+                ranked = Some(Pooled { file, path, relevance, before_reading });
+            })
+            .map_err(|error| self.failed(error))?;
+            pooled.extend(ranked);
+        }
+        let by_score = |a: &Pooled, b: &Pooled| b.before_reading.total_cmp(&a.before_reading);
+        pooled.sort_by(by_score);
+        if let (false, Some(name)) = (asked.plain, &asked.names.typed)
+            && known_definers_first(&NoDefinitions, &mut pooled, name, asked.names.seeks_definition)
+        {
+            pooled.sort_by(by_score);
+        }
+        Ok(pooled)
+    }
+
+    /// Reads the files of the pool, a round at a time, until more would not change the first hits.
+    fn read_in_order(&self, asked: &Asked, pool: Vec<Pooled>, wanted: usize) -> Result<SearchResult, QueryError> {
+        let readers = Readers::new(&self.root);
+        let mut result = SearchResult::default();
+        let mut found: Vec<Found> = Vec::new();
+        let mut rest = &pool[..];
+        let mut round = if asked.names.seeks_definition && !asked.plain { FIRST_ROUND } else { wanted };
+        while !rest.is_empty() && !has_enough(&found, asked, wanted, result.files_read) {
+            let (now, later) = rest.split_at(round.min(rest.len()));
+            rest = later;
+            round = round.saturating_mul(2);
+            let mut now: Vec<&Pooled> = now.iter().collect();
+            // A directory at a time: it is opened once.
+            now.sort_by_key(|pooled| (pooled.file.dir, pooled.file.id));
+            let mut candidates = Vec::with_capacity(now.len());
+            let mut of_candidates = Vec::with_capacity(now.len());
+            for pooled in now {
+                if let Some(candidate) = self.named(pooled.file).map_err(|error| self.failed(error))? {
+                    candidates.push(candidate);
+                    of_candidates.push(pooled);
+                }
+            }
+            result.files_read += candidates.len();
+            for ((candidate, pooled), best) in
+                candidates.iter().zip(of_candidates).zip(best_lines(&readers, asked, &candidates))
+            {
+                match best {
+                    Ok((best, ..)) if best.closeness == Closeness::Missing => {}
+                    Ok(seen) => found.push(asked.found(candidate, pooled, seen)),
+                    Err(_) => result.unreadable += 1,
+                }
+            }
+        }
+        found.sort_by(|a, b| b.hit.score.total_cmp(&a.hit.score).then_with(|| a.hit.path.cmp(&b.hit.path)));
+        result.hits = found.into_iter().map(|found| found.hit).collect();
+        Ok(result)
+    }
+}
+
+impl Asked {
+    fn found(&self, candidate: &Candidate, pooled: &Pooled, (best, shown, generated): Seen) -> Found {
+        let features = Features {
+            path: pooled.path,
+            relevance: pooled.relevance,
+            closeness: best.closeness,
+            definition: best.definition,
+            in_line: best.in_line,
+            generated,
+        };
+        let score = if self.plain { pooled.relevance } else { self.ranker.score(&features) };
+        Found {
+            hit: Hit::new(bytes_path(candidate.path()), (best.number, best.column), score, shown),
+            closeness: best.closeness,
+            definition: best.definition,
+            kind: pooled.path.kind,
+        }
+    }
+}
+
+/// What BM25 is multiplied with, so that it does not prefer short files: its own norm of a document's length, and as much
+/// again as makes both equal at [`LENGTH_NEUTRAL`].
+fn length_factors(segment: &SegmentReader, fields: Fields, average: f32) -> impl Fn(u32) -> f32 + use<> {
+    let norms = segment.get_fieldnorms_reader(fields.text).ok();
+    let mut factors = [1.0f32; 256];
+    for (id, factor) in (0u8..=255).zip(&mut factors) {
+        let length = tantivy::fieldnorm::FieldNormReader::id_to_fieldnorm(id) as f32;
+        let norm = 1.2 * (0.25 + 0.75 * (length / average.max(1.0)).min(LENGTH_CAP));
+        *factor = norm + LENGTH_NEUTRAL;
+    }
+    move |doc| norms.as_ref().map_or(1.0, |norms| factors[usize::from(norms.fieldnorm_id(doc))])
+}
+
+/// Moves files that are known to define the name to the front, and says whether there are any.
+fn known_definers_first(known: &dyn Definitions, pool: &mut [Pooled], name: &[u8], identifier: bool) -> bool {
+    if !known.are_known() {
+        return false;
+    }
+    let most = if identifier { IDENTIFIER_ASKED_FILES } else { ASKED_FILES };
+    let mut any = false;
+    for pooled in pool.iter_mut().take(most) {
+        if known.define(pooled.file.id, name) == Some(true) {
+            pooled.before_reading += super::rank::DEFINITION;
+            any = true;
+        }
+    }
+    any
+}
+
+/// The best line of a file, what is shown of it, and whether the file looks generated.
+type Seen = (BestLine, Shown, bool);
+
+/// The best line of each candidate, and whether its content looks generated.
+fn best_lines(readers: &Readers<'_>, asked: &Asked, candidates: &[Candidate]) -> Vec<io::Result<Seen>> {
+    // UTF-16 is searched as the text it is; everything else as its bytes.
+    let best = |scratch: &mut Scratch, content: io::Result<&[u8]>| -> io::Result<Seen> {
+        let content = content?;
+        let content = match content {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => match decode(content, &mut scratch.decoded) {
+                Decoded::Text { text, .. } => text.as_bytes(),
+                Decoded::Binary => content,
+            },
+            _ => content,
+        };
+        let best = best_line(&asked.words, &asked.names, content, &mut scratch.lowered);
+        let shown = Shown::around(content, best.line.clone(), best.column as usize - 1, asked.context);
+        Ok((best, shown, looks_generated(content)))
+    };
+    read_each(readers, candidates, Scratch::default, best)
+}
+
+/// One thread's buffers.
+#[derive(Default)]
+struct Scratch {
+    decoded: String,
+    lowered: Vec<u8>,
+}
+
+/// Whether reading more files would not change the first hits, or not by enough to be worth it. Identifiers are looked for
+/// further down than words: where both halves of a name are common, the files with the name itself need not be the best
+/// before they are read.
+fn has_enough(found: &[Found], asked: &Asked, wanted: usize, read: usize) -> bool {
+    let at_least = |closeness| found.iter().filter(|found| found.closeness >= closeness).count() >= wanted;
+    if asked.plain || read >= EXACT_FILES_MAX {
+        return found.len() >= wanted;
+    }
+    let is_definition = |found: &Found| found.definition >= DEFINITION_SURE && found.kind == Kind::Source;
+    if asked.names.seeks_definition && read < DEFINITION_FILES_MAX && !found.iter().any(is_definition) {
+        return false;
+    }
+    if !asked.exact {
+        return found.len() >= wanted;
+    }
+    at_least(Closeness::Exact) || (read >= SPELLING_FILES_MIN && at_least(Closeness::OtherSpelling))
+}
