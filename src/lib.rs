@@ -28,6 +28,7 @@
 //! | floor | modules | what they own |
 //! |---|---|---|
 //! | 5 | the command (`main.rs`, `cli/`) | arguments, output, exit codes; uses the public API only |
+//! | 5 | the server for agents (`mcp/`) | the Model Context Protocol; uses the public API only |
 //! | 4 | [`Engine`] and its kin (`engine/`) | configuration, the index directory, runs, snapshots, verification |
 //! | 3 | `shard` | the workers of a run: list, rules, stat, compare, read, invert |
 //! | 3 | `commit` | the one writer: the generation protocol and recovery |
@@ -59,9 +60,9 @@ pub mod symbols;
 pub mod text;
 
 pub use engine::{
-    Canceller, Config, Engine, EngineBuilder, Event, FileList, Freshness, Outcome, Outline, Progress, Repair, Report,
-    Rule, RulesConfig, Run, Seconds, Shards, Snapshot, Status, SymbolProgress, SymbolReport, SymbolRun, Verdicts,
-    Verification, Watch, WatchEvent, WatchOptions, WatchState, WatchStopper,
+    Canceller, Config, Engine, EngineBuilder, Event, Explanation, FileList, Freshness, Outcome, Outline, Progress,
+    Repair, Report, Rule, RulesConfig, Run, Seconds, Shards, Snapshot, Status, SymbolProgress, SymbolReport, SymbolRun,
+    Verdicts, Verification, Watch, WatchEvent, WatchOptions, WatchState, WatchStopper,
 };
 pub use error::{Error, OpenError, QueryError, RunError, Skip};
 pub use io::BackendChoice;

@@ -217,7 +217,7 @@ fn explanations_name_the_reason() {
         ("x.log", &["left out: ignored by .gitignore:1", "rule     .gitignore:1:*.log", "does not have it", "next"]),
         ("keep.log", &["accepted: a rule says that it is not ignored", ".gitignore:3:!keep.log"]),
         ("build/sub/out", &["left out: ignored by .gitignore:2"]),
-        ("large.txt", &["left out: 5.0 kB are more than", "knows it as too large"]),
+        ("large.txt", &["left out: 5000 bytes are more than", "knows it as too large"]),
         ("binary", &["accepted", "knows it as binary"]),
         ("link", &["left out: symbolic link"]),
         (".git/config", &["left out: it belongs to a version control system"]),

@@ -40,6 +40,15 @@ Examples:
   leindex-engine files | wc -l
   leindex-engine files -0 --no-hidden src | xargs -0 wc -c";
 
+#[cfg(feature = "mcp")]
+const MCP_EXAMPLES: &str = "\
+Examples:
+  leindex-engine mcp ~/src                        for a client that starts the server itself
+  leindex-engine mcp --http 127.0.0.1:8080 ~/src  for several clients, at http://127.0.0.1:8080/mcp
+
+The index is kept fresh for as long as the server runs; several servers of one tree share it.
+It ends with its client: when stdin is closed, or a signal comes.";
+
 #[cfg(unix)]
 const CHECK_IGNORE_EXAMPLES: &str = "\
 Examples:
@@ -111,6 +120,10 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Keep an index fresh until interrupted
     Watch(WatchArgs),
+    /// Serve coding agents: the Model Context Protocol on stdio, or over HTTP
+    #[cfg(feature = "mcp")]
+    #[command(after_help = MCP_EXAMPLES)]
+    Mcp(McpArgs),
     /// Show what this machine offers, and what stands in the way
     Doctor(PathArg),
     /// Print a completion script for a shell
@@ -215,6 +228,30 @@ pub(crate) struct WatchArgs {
     #[arg(long)]
     pub(crate) symbols: bool,
     /// The directory to watch [default: .]
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// `mcp`.
+#[cfg(feature = "mcp")]
+#[derive(Args, Debug)]
+pub(crate) struct McpArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
+    /// Serve over HTTP at this address instead of stdio; port 0 is any that is free
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) http: Option<std::net::SocketAddr>,
+    /// Let --http listen on an address that other machines can reach; there is no authentication
+    #[arg(long, requires = "http")]
+    pub(crate) allow_remote: bool,
+    /// A host name by which requests may name this server, besides localhost; can be given repeatedly
+    #[arg(long, value_name = "NAME", requires = "http")]
+    pub(crate) allow_host: Vec<String>,
+    /// Index once at the start, and then only when a client asks for it
+    #[arg(long)]
+    pub(crate) no_watch: bool,
+    /// The directory to serve [default: the indexed one that the working directory lies in, if any]
     pub(crate) path: Option<PathBuf>,
 }
 

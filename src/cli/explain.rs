@@ -4,11 +4,10 @@ use super::args::{CommonArgs, ExplainArgs};
 use super::exit::{Exit, Failure};
 use super::json::{self, JsonPath};
 use super::options::Options;
-use super::output::{self, Ui, bytes, path_bytes, shown};
+use super::output::{self, Ui, bytes, one_line, path_bytes, shown};
 use super::{log, root};
-use leindex_engine::record::{FileMeta, Flags};
-use leindex_engine::{Engine, OpenError, QueryError, Rule, is_private_data};
-use std::fs::Metadata;
+use leindex_engine::record::Flags;
+use leindex_engine::{Engine, Explanation, OpenError, QueryError, Rule};
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 
@@ -80,110 +79,34 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn explain(engine: &Engine, relative: &Path) -> Result<Explained, Failure> {
-    let path = path_bytes(relative);
-    let meta = engine.root().join(relative).symlink_metadata();
-    let is_dir = meta.as_ref().is_ok_and(Metadata::is_dir);
-    let mut verdicts = engine.verdicts()?;
-    let rule = verdicts.rule(&path, is_dir);
-    let tracked = !path.is_empty() && verdicts.is_tracked(&path);
-    let (known, index) = index(engine, relative, is_dir)?;
-    let (accepted, reason, next) = judge(engine, relative, meta.as_ref(), rule.as_ref(), tracked, known.as_ref());
+    let found = engine.explain(relative)?;
+    let index = index(&found);
     let text = |rule: &Rule| format!("{}:{}:{}", shown(&rule.source), rule.line, shown(&rule.pattern));
     Ok(Explained {
-        path: path.as_ref().into(),
-        accepted,
-        reason,
-        rule: rule.as_ref().map(text),
-        tracked,
-        kind: kind(meta.as_ref()),
-        size: meta.as_ref().ok().filter(|meta| meta.is_file()).map(Metadata::len),
-        indexed: known.is_some(),
+        path: path_bytes(relative).as_ref().into(),
+        accepted: found.accepted,
+        reason: one_line(&found.reason).into_owned(),
+        rule: found.rule.as_ref().map(text),
+        tracked: found.tracked,
+        kind: found.kind,
+        size: found.size,
+        indexed: found.known.is_some(),
         index,
-        next,
+        next: found.next,
     })
 }
 
-/// What the published generation has of the path, and a sentence about it.
-fn index(engine: &Engine, relative: &Path, is_dir: bool) -> Result<(Option<FileMeta>, String), Failure> {
-    let snapshot = match engine.snapshot() {
-        Ok(snapshot) => snapshot,
-        Err(QueryError::Open(OpenError::NoIndex { .. })) => return Ok((None, "there is none yet".into())),
-        Err(error) => return Err(error.into()),
-    };
-    let generation = snapshot.generation();
-    let found = snapshot.lookup(relative)?;
-    let about = match &found {
+/// A sentence about what the published generation has of the path.
+fn index(found: &Explanation) -> String {
+    let Some(generation) = found.generation else { return "there is none yet".into() };
+    let about = match &found.known {
         Some(meta) if meta.flags.has(Flags::BINARY) => "knows it as binary: only its name is there",
         Some(meta) if meta.flags.has(Flags::TOO_LARGE) => "knows it as too large: only its name is there",
         Some(_) => "has it",
-        None if is_dir => "holds files, not directories",
+        None if found.kind == "directory" => "holds files, not directories",
         None => "does not have it",
     };
-    Ok((found, format!("generation {generation} {about}")))
-}
-
-/// Whether a run would accept the path, why or why not, and what to do about it.
-fn judge(
-    engine: &Engine,
-    relative: &Path,
-    meta: Result<&Metadata, &io::Error>,
-    rule: Option<&Rule>,
-    tracked: bool,
-    known: Option<&FileMeta>,
-) -> (bool, String, Option<String>) {
-    let no = |reason: String, next: Option<&str>| (false, reason, next.map(str::to_owned));
-    let config = engine.config();
-    let names: Vec<_> =
-        relative.components().map(|component| component.as_os_str().as_encoded_bytes().to_vec()).collect();
-    if names.iter().any(|name| is_private_data(name)) {
-        return no("it belongs to a version control system or an index".into(), Some("`--exclude '!NAME'` lifts that"));
-    }
-    if !config.rules.hidden && names.iter().any(|name| name.first() == Some(&b'.')) {
-        return no("a name begins with a dot, and hidden files are left out".into(), Some("leave out --no-hidden"));
-    }
-    if let Some(rule) = rule.filter(|rule| rule.ignored && !(rule.is_gits && tracked)) {
-        let reason = format!("ignored by {}:{}", shown(&rule.source), rule.line);
-        return no(
-            reason,
-            Some("take that rule out, or lift it by a later one with `!`, for example in .leindexignore"),
-        );
-    }
-    let meta = match meta {
-        Ok(meta) => meta,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return no("it is not there".into(), None),
-        Err(error) => return no(format!("it cannot be looked at: {error}"), None),
-    };
-    if meta.is_dir() {
-        return (true, "a directory that is walked".into(), None);
-    }
-    if !meta.is_file() {
-        return no(format!("{}: only regular files are indexed", kind(Ok(meta))), None);
-    }
-    if meta.len() > config.file_bytes_max {
-        let reason =
-            format!("{} are more than the {} of --max-file-size", bytes(meta.len()), bytes(config.file_bytes_max));
-        return no(reason, Some("raise --max-file-size"));
-    }
-    if let Err(error) = std::fs::File::open(engine.root().join(relative)) {
-        return no(format!("it cannot be read: {error}"), Some("change its permissions"));
-    }
-    let reason = match (rule, tracked) {
-        (Some(rule), true) if rule.ignored => "git tracks it, so its rules do not count",
-        (Some(_), _) => "a rule says that it is not ignored",
-        (None, _) => "no rule ignores it",
-    };
-    let next = known.is_none().then(|| "run `leindex-engine` to have it indexed".to_owned());
-    (true, reason.into(), next)
-}
-
-fn kind(meta: Result<&Metadata, &io::Error>) -> &'static str {
-    match meta.map(Metadata::file_type) {
-        Err(_) => "missing",
-        Ok(kind) if kind.is_file() => "file",
-        Ok(kind) if kind.is_dir() => "directory",
-        Ok(kind) if kind.is_symlink() => "symbolic link",
-        Ok(_) => "special file",
-    }
+    format!("generation {generation} {about}")
 }
 
 fn write(out: &mut impl Write, path: &[u8], explained: &Explained) -> io::Result<()> {

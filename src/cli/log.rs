@@ -8,8 +8,9 @@ use tracing_subscriber::EnvFilter;
 /// Starts to log. Warnings are always shown.
 pub(crate) fn start(options: &Options, ui: &Ui) {
     let level = match options.verbose.unwrap_or(0) {
-        0 => "warn",
-        1 => "warn,leindex_engine=info,leindex_fallback=info",
+        // A request that is refused is no news to anybody but the client, who is told.
+        0 => "warn,rmcp=error",
+        1 => "warn,rmcp=error,leindex_engine=info,leindex_fallback=info",
         2 => "warn,leindex_engine=debug,leindex_fallback=debug",
         _ => "info,leindex_engine=trace,leindex_fallback=trace",
     };

@@ -3,6 +3,7 @@
 //! * `args`, `options`, `config_file`, `git_config`, `root`, `scope`: from what was typed to a tree and an engine for it.
 //! * `index`, `search`, `files`, `check_ignore`, `explain`, `outline`, `symbols`, `status`, `verify`, `watch`, `doctor`,
 //!   `generate`: one subcommand each.
+//! * `mcp`: what the server for agents is to be started with. `main` starts it, for `cli` and `mcp` do not know each other.
 //! * `progress`, `interrupt`: what goes on while a run does.
 //! * `output`, `json`, `summary`, `hits`, `fit`, `hyperlink`, `advice`, `log`: everything that is printed. Nothing else
 //!   writes to stdout or stderr.
@@ -29,6 +30,8 @@ mod index;
 mod interrupt;
 mod json;
 mod log;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod options;
 mod outline;
 mod output;
@@ -47,18 +50,42 @@ use args::{Cli, Command};
 use exit::{Exit, Failure};
 use std::process::ExitCode;
 
-/// Runs the command line of this process.
-pub(crate) fn main() -> ExitCode {
+/// What comes of a command line.
+pub(crate) enum Next {
+    /// It was run.
+    Exit(ExitCode),
+    /// A server is to be started.
+    #[cfg(feature = "mcp")]
+    Serve(mcp::Serve),
+}
+
+/// Runs the command line of this process, as far as that can be done here.
+pub(crate) fn main() -> Next {
     allocator::give_large_buffers_back();
     let cli = match Cli::from_command_line() {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version come this way too. Whether anyone reads them makes no difference.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+            return Next::Exit(if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() });
         }
     };
-    let exit = run(cli).unwrap_or_else(|failure| {
+    #[cfg(feature = "mcp")]
+    let cli = match cli {
+        Cli { command: Some(Command::Mcp(args)), common, .. } => {
+            return match mcp::prepare(args, &common) {
+                Ok(serve) => Next::Serve(serve),
+                Err(failure) => Next::Exit(ended(Err(failure))),
+            };
+        }
+        other => other,
+    };
+    Next::Exit(ended(run(cli)))
+}
+
+/// The exit code of what was run; says why it has failed, if it has.
+fn ended(result: Result<Exit, Failure>) -> ExitCode {
+    let exit = result.unwrap_or_else(|failure| {
         let (exit, message) = failure.into_exit();
         if let Some(message) = message {
             output::error(&message);
@@ -66,6 +93,12 @@ pub(crate) fn main() -> ExitCode {
         exit
     });
     exit.into()
+}
+
+/// The exit code of a server.
+#[cfg(feature = "mcp")]
+pub(crate) fn served(result: Result<(), String>) -> ExitCode {
+    ended(result.map(|()| Exit::Done).map_err(Failure::Fatal))
 }
 
 fn run(cli: Cli) -> Result<Exit, Failure> {
@@ -83,6 +116,9 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Some(Command::Status(args)) => status::run(args, &common),
         Some(Command::Verify(args)) => verify::run(args, &common),
         Some(Command::Watch(args)) => watch::run(args, &common),
+        // It is not run here.
+        #[cfg(feature = "mcp")]
+        Some(Command::Mcp(_)) => Ok(Exit::Done),
         Some(Command::Doctor(args)) => doctor::run(args, &common),
         Some(Command::Completions { shell }) => generate::completions(shell),
         Some(Command::Man { subcommand }) => generate::man(subcommand.as_deref()),

@@ -56,6 +56,15 @@ pub(crate) fn find(path: Option<PathBuf>, options: Options) -> Result<Tree, Fail
     Ok(Tree { root, below, is_file, options })
 }
 
+/// The indexed tree that the working directory lies in. Without one there is nothing to serve yet: nobody has said that they
+/// want that directory indexed.
+#[cfg(feature = "mcp")]
+pub(crate) fn indexed_above(options: Options) -> Result<Option<PathBuf>, Failure> {
+    let tree = find(None, options)?;
+    let place = tree.options.index_dir.clone().unwrap_or_else(|| tree.root.join(INDEX_DIR));
+    Ok(has_index(&place).then_some(tree.root))
+}
+
 fn has_index(dir: &Path) -> bool {
     dir.join("meta/data.mdb").is_file()
 }

@@ -5,6 +5,7 @@
 
 mod base_rules;
 mod config;
+mod explain;
 mod files;
 mod freshness;
 mod layout;
@@ -21,6 +22,7 @@ mod verify;
 mod watch;
 
 pub use config::{Config, EngineBuilder, RulesConfig, Shards};
+pub use explain::Explanation;
 pub use files::FileList;
 pub use freshness::{Freshness, WatchState};
 pub use outline::Outline;
@@ -163,6 +165,14 @@ impl Engine {
         Snapshot::open(self)
     }
 
+    /// The published generation, without opening it: what tells whether a [`Snapshot`] that is kept open is the newest.
+    ///
+    /// # Errors
+    /// [`OpenError::NoIndex`] before the first run has published anything.
+    pub fn generation(&self) -> Result<u64, QueryError> {
+        Ok(self.published()?.1)
+    }
+
     /// Extracts the symbols of those files of the published generation that have none yet, in the background, as a stage
     /// of its own: text is searched before, and while, this goes on. See [`Mode::Symbol`](crate::Mode::Symbol).
     pub fn symbols(&self) -> SymbolRun {
@@ -247,6 +257,11 @@ impl Engine {
 
     /// The metadata store of an index that exists.
     fn existing_store(&self) -> Result<Store, OpenError> {
+        Ok(self.published()?.0)
+    }
+
+    /// The metadata store of an index that exists, and its published generation.
+    fn published(&self) -> Result<(Store, u64), OpenError> {
         let layout = &self.inner.layout;
         let no_index = || OpenError::NoIndex { path: layout.index_dir.clone(), root: layout.root.clone() };
         if !layout.meta_file().exists() {
@@ -255,7 +270,7 @@ impl Engine {
         let store = self.store()?;
         let reader = StoreReader::begin(&store).map_err(|error| layout.store_error(error))?;
         let published = reader.published().map_err(|error| layout.store_error(error))?;
-        if published.generation == 0 { Err(no_index()) } else { Ok(store) }
+        if published.generation == 0 { Err(no_index()) } else { Ok((store, published.generation)) }
     }
 
     /// The metadata store, opened or created, of a format that this program knows.

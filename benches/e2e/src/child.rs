@@ -3,10 +3,10 @@
 //! A run in a process of its own has a peak memory of its own, and starts from nothing as a user's run does.
 
 use crate::walk::Walk;
-use crate::{Failure, machine};
+use crate::{Bench, Failure, machine};
 use leindex_engine::{Engine, Mode, Query, RulesConfig};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -29,6 +29,25 @@ pub(crate) struct Ended {
 pub(crate) fn output(command: &mut Command) -> Result<std::process::Output, Failure> {
     let name = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::null()).output().map_err(|error| format!("{name}: {error}").into())
+}
+
+/// The command `leindex-engine`, which has to know this subcommand; `None`, and said, where there is none.
+pub(crate) fn command(bench: &mut Bench, name: &str, subcommand: &str) -> Result<Option<PathBuf>, Failure> {
+    let program = match &bench.options.engine {
+        Some(program) => program.canonicalize().map_err(|error| format!("{}: {error}", program.display()))?,
+        None => std::env::current_exe()?.with_file_name("leindex-engine"),
+    };
+    // One that lies there from an earlier build may not know it.
+    let knows =
+        Command::new(&program).args([subcommand, "--help"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !knows.is_ok_and(|status| status.success()) {
+        let why = "no command leindex-engine beside this program that knows it: build it too, or give --engine";
+        bench.report.skipped(name, why);
+        return Ok(None);
+    }
+    let version = output(Command::new(&program).arg("--version"))?;
+    bench.report.say(format!("With: {}\n", String::from_utf8_lossy(&version.stdout).trim()));
+    Ok(Some(program))
 }
 
 /// Runs a command to its end; with its peak memory when `watched`.

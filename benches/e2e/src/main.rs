@@ -24,6 +24,7 @@
 //! | `churn.rs` | section 10: disk use after many updates |
 //! | `ranking.rs` | section 13: whether the files that a developer wants come first |
 //! | `cancel.rs` | section 11: how soon a cancelled run ends |
+//! | `mcp.rs` | section 12: the server for agents |
 //! | `symbols.rs` | section 14: what symbols cost, and searches for names |
 //! | `tree.rs` | the generated tree of `--smoke` |
 //! | `report.rs` | tables, checks, verdicts, and the files of a run |
@@ -43,6 +44,7 @@ mod git;
 mod index;
 mod latency;
 mod machine;
+mod mcp;
 mod options;
 mod queries;
 mod ranking;
@@ -170,6 +172,7 @@ fn sections(bench: &mut Bench) {
     bench.section(9, "A new file under watch", watch::measure);
     bench.section(10, "Disk use after 100 updates", churn::measure);
     bench.section(11, "Cancelling a run", cancel::measure);
+    bench.section(12, "The server for agents (MCP)", mcp::measure);
 }
 
 /// Sections that need an index of the tree.

@@ -17,7 +17,7 @@ usage: leindex-bench --tree DIR [OPTIONS]
   --index DIR    an index of the tree, for the sections that search one; section 2 updates it
   --ranking FILE the queries of section 13 and the files they want, such as benches/ranking/linux-6.1.tsv
   --each         tell each query of section 13 whose first hit is not the wanted one
-  --engine FILE  the command `leindex-engine` of section 9 (default: the one beside this program)
+  --engine FILE  the command `leindex-engine` of sections 9 and 12 (default: the one beside this program)
   --seed N       seed of the queries and of the changes (default 1)
   --smoke        everything, small, on a generated tree; drops no caches";
 

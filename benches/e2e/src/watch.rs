@@ -97,19 +97,7 @@ fn program(bench: &mut Bench) -> Result<Option<PathBuf>, Failure> {
         bench.report.skipped(name, "its memory and its end are looked at on Linux only");
         return Ok(None);
     }
-    let program = match &bench.options.engine {
-        Some(program) => program.canonicalize().map_err(|error| format!("{}: {error}", program.display()))?,
-        None => std::env::current_exe()?.with_file_name("leindex-engine"),
-    };
-    // One that lies there from an earlier build may not know how to watch.
-    let knows = Command::new(&program).args(["watch", "--help"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !knows.is_ok_and(|status| status.success()) {
-        bench.report.skipped(name, "no command leindex-engine beside this program: build it too, or give --engine");
-        return Ok(None);
-    }
-    let version = child::output(Command::new(&program).arg("--version"))?;
-    bench.report.say(format!("Watching: {}\n", String::from_utf8_lossy(&version.stdout).trim()));
-    Ok(Some(program))
+    child::command(bench, name, "watch")
 }
 
 struct Place {

@@ -21,10 +21,15 @@ fn every_section_runs_and_its_counts_agree() {
     let printed = smoke(out.path(), &[]);
 
     let has = |program: &str| Command::new(program).arg("--version").output().is_ok();
-    // Section 9 watches with the command, which the tests of the whole workspace build.
+    // Sections 9 and 12 start the command, which the tests of the whole workspace build.
     let watches = !printed.contains("**SKIPPED** a new file under watch");
-    let missing = [("5", "rg", has("rg")), ("9", "the command leindex-engine", watches)];
-    for section in ["1", "2", "3", "4", "5", "6", "8", "9", "10", "11", "13", "14"] {
+    let serves = !printed.contains("**SKIPPED** MCP");
+    let missing = [
+        ("5", "rg", has("rg")),
+        ("9", "the command leindex-engine", watches),
+        ("12", "the command leindex-engine", serves),
+    ];
+    for section in ["1", "2", "3", "4", "5", "6", "8", "9", "10", "11", "12", "13", "14"] {
         if let Some((_, needs, false)) = missing.iter().find(|(of, ..)| *of == section) {
             println!("SKIPPED: section {section} needs {needs}");
             continue;

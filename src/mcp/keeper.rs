@@ -1,0 +1,333 @@
+//! The thread that keeps the index of one project fresh: does operations one after the other, watches the tree unless another
+//! process does, and takes that over when the other one goes away.
+
+use super::jobs::{End, Job, State, end_of, lock};
+use super::snapshots::Snapshots;
+use leindex_engine::{
+    Engine, Event, OpenError, Report, RunError, SymbolProgress, SymbolReport, SymbolRun, Watch, WatchEvent,
+    WatchOptions, WatchState,
+};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often the thread looks around when nobody asks it for anything.
+const TICK: Duration = Duration::from_millis(500);
+/// Between two looks at the progress of a run; its end is seen at once.
+const PROGRESS: Duration = Duration::from_millis(100);
+/// Between two attempts at an index that another run is writing.
+const BUSY: Duration = Duration::from_millis(50);
+
+/// Who keeps the index fresh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The first operation has not ended yet.
+    Starting,
+    /// This server does.
+    Watching,
+    /// Another process does; 0 when it is not known which.
+    Followed(u32),
+    /// Nobody does: why, and what to do.
+    Unwatched(String),
+}
+
+/// What is known of the keeping.
+pub(crate) struct Kept {
+    pub(crate) role: Role,
+    /// What the last run of this server has done.
+    pub(crate) report: Option<Arc<Report>>,
+    /// What the watcher has said last: that it polls and why, or that a run failed.
+    pub(crate) said: Option<String>,
+    /// Updates of the watcher since it began.
+    pub(crate) updates: u64,
+    /// The extraction of symbols that goes on.
+    pub(crate) symbols: Option<SymbolProgress>,
+    /// What the last one has done, or why it has failed.
+    pub(crate) extracted: Option<Result<SymbolReport, String>>,
+}
+
+pub(crate) enum Command {
+    /// What a server begins with: a run, unless somebody else keeps the index fresh.
+    Start(Arc<Job>),
+    /// A run over the whole tree.
+    Refresh(Arc<Job>),
+    /// Throws the index away, and makes a new one.
+    Reindex(Arc<Job>),
+    /// Throws the index away.
+    Clear(Arc<Job>),
+}
+
+/// Lets go of the thread when it is dropped; [`Keeper::end`] waits for it.
+pub(crate) struct Keeper {
+    commands: Mutex<Option<mpsc::Sender<Command>>>,
+    kept: Arc<Mutex<Kept>>,
+    ending: Arc<AtomicBool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Keeper {
+    pub(crate) fn start(engine: Engine, snapshots: Arc<Snapshots>, watches: bool) -> std::io::Result<Keeper> {
+        let (commands, asked) = mpsc::channel();
+        let kept = Kept { role: Role::Starting, report: None, said: None, updates: 0, symbols: None, extracted: None };
+        let kept = Arc::new(Mutex::new(kept));
+        let ending = Arc::new(AtomicBool::new(false));
+        let thread = Thread {
+            engine,
+            snapshots,
+            asked,
+            watches,
+            is_suspended: true,
+            watch: None,
+            symbols: None,
+            extracted: 0,
+            kept: Arc::clone(&kept),
+            ending: Arc::clone(&ending),
+        };
+        let thread = std::thread::Builder::new().name("leindex-mcp-keep".into()).spawn(move || thread.run())?;
+        Ok(Keeper { commands: Mutex::new(Some(commands)), kept, ending, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Asks for something. After the end of the keeper, the operation fails.
+    pub(crate) fn ask(&self, command: Command) {
+        let refused = match &*lock(&self.commands) {
+            Some(commands) => commands.send(command).err().map(|refused| refused.0),
+            None => Some(command),
+        };
+        if let Some(Command::Start(job) | Command::Refresh(job) | Command::Reindex(job) | Command::Clear(job)) = refused
+        {
+            job.set(State::Ended(End::Failed("the project was closed: call manage_project with set_path".into())));
+        }
+    }
+
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&Kept) -> T) -> T {
+        look(&lock(&self.kept))
+    }
+
+    /// Ends the thread, and waits for that. What it does now is cancelled.
+    pub(crate) fn end(&self) {
+        self.ending.store(true, Relaxed);
+        *lock(&self.commands) = None;
+        let thread = lock(&self.thread).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that keeps the index fresh has panicked");
+        }
+    }
+}
+
+struct Thread {
+    engine: Engine,
+    snapshots: Arc<Snapshots>,
+    asked: mpsc::Receiver<Command>,
+    /// Whether this server may watch at all.
+    watches: bool,
+    /// Not to watch before the next run has ended well: watching would do what was cancelled, or has failed.
+    is_suspended: bool,
+    watch: Option<Watch>,
+    symbols: Option<SymbolRun>,
+    /// The generation that symbols were extracted of last.
+    extracted: u64,
+    kept: Arc<Mutex<Kept>>,
+    ending: Arc<AtomicBool>,
+}
+
+impl Thread {
+    fn run(mut self) {
+        loop {
+            match self.asked.recv_timeout(TICK) {
+                Ok(Command::Start(job)) => self.begin(&job),
+                Ok(Command::Refresh(job)) => self.refresh(&job),
+                Ok(Command::Reindex(job)) => {
+                    if self.clear(&job) {
+                        self.refresh(&job);
+                    }
+                }
+                Ok(Command::Clear(job)) => {
+                    if self.clear(&job) {
+                        self.set_role(Role::Unwatched(
+                            "the index was thrown away: manage_project refresh builds it anew".into(),
+                        ));
+                        job.set(State::Ended(End::Done(None, "the index was thrown away".into())));
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.look_around(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn set_role(&self, role: Role) {
+        let mut kept = lock(&self.kept);
+        if kept.role != role {
+            tracing::info!(root = %self.engine.root().display(), ?role, "keeping");
+            kept.role = role;
+        }
+    }
+
+    fn begin(&mut self, job: &Job) {
+        let followed = self.engine.freshness().state != WatchState::Unwatched && self.engine.generation().is_ok();
+        if !followed || !self.watches {
+            return self.refresh(job);
+        }
+        self.is_suspended = false;
+        self.keep_fresh();
+        let pid = match lock(&self.kept).role {
+            Role::Followed(pid) => pid,
+            // It has gone away just now, and our own watcher goes over the tree.
+            _ => std::process::id(),
+        };
+        job.set(State::Ended(End::Done(None, format!("the index is kept fresh by the watcher of process {pid}"))));
+    }
+
+    fn refresh(&mut self, job: &Job) {
+        let end = self.index(job);
+        let is_good = matches!(end, End::Done(..));
+        self.is_suspended = !is_good;
+        if is_good {
+            self.keep_fresh();
+        } else if self.watch.is_none() {
+            let what = "the last run was cancelled or has failed: manage_project refresh tries again";
+            self.set_role(Role::Unwatched(what.into()));
+        }
+        job.set(State::Ended(end));
+    }
+
+    /// One run, after those that are writing now.
+    fn index(&self, job: &Job) -> End {
+        loop {
+            if job.is_cancelled() || self.ending.load(Relaxed) {
+                return End::Cancelled(None);
+            }
+            let run = self.engine.index();
+            job.attach(run.canceller());
+            while !run.is_finished() {
+                job.set(State::Running(run.progress()));
+                if run.next_event(PROGRESS) == Some(Event::Ended) {
+                    break;
+                }
+                if self.ending.load(Relaxed) {
+                    run.canceller().cancel();
+                }
+            }
+            match run.wait() {
+                Ok(report) => {
+                    let report = Arc::new(report);
+                    lock(&self.kept).report = Some(Arc::clone(&report));
+                    return end_of(report);
+                }
+                Err(RunError::Open(OpenError::Busy { pid, .. })) => self.wait_for(job, pid),
+                Err(error) => return End::Failed(error.to_string()),
+            }
+        }
+    }
+
+    fn wait_for(&self, job: &Job, pid: u32) {
+        job.set(State::Waiting(pid));
+        std::thread::sleep(BUSY);
+    }
+
+    /// Throws the index away; whether that was done. If not, the operation has ended.
+    fn clear(&mut self, job: &Job) -> bool {
+        // Dropping waits for their end.
+        self.watch = None;
+        self.symbols = None;
+        self.extracted = 0;
+        self.is_suspended = true;
+        loop {
+            if job.is_cancelled() || self.ending.load(Relaxed) {
+                job.set(State::Ended(End::Cancelled(None)));
+                return false;
+            }
+            self.snapshots.clear();
+            match self.engine.reset() {
+                Ok(()) => {
+                    lock(&self.kept).report = None;
+                    return true;
+                }
+                Err(OpenError::Busy { pid, .. }) => self.wait_for(job, pid),
+                Err(error) => {
+                    self.is_suspended = false;
+                    self.keep_fresh();
+                    job.set(State::Ended(End::Failed(error.to_string())));
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Watches, unless somebody does.
+    fn keep_fresh(&mut self) {
+        if self.watch.is_some() || self.is_suspended {
+            return;
+        }
+        if !self.watches {
+            let why = "this server was told not to watch: manage_project refresh takes up what has changed";
+            return self.set_role(Role::Unwatched(why.into()));
+        }
+        match self.engine.watch(WatchOptions::default()) {
+            Ok(watch) => {
+                self.watch = Some(watch);
+                lock(&self.kept).updates = 0;
+                self.set_role(Role::Watching);
+            }
+            Err(OpenError::Watched { pid, .. }) => self.set_role(Role::Followed(pid)),
+            Err(error) => {
+                self.is_suspended = true;
+                self.set_role(Role::Unwatched(error.to_string()));
+            }
+        }
+    }
+
+    fn look_around(&mut self) {
+        self.snapshots.drop_old();
+        self.listen();
+        self.extract_symbols();
+        if let Some(watch) = self.watch.take_if(|watch| watch.is_finished()) {
+            self.is_suspended = true;
+            let why = watch.wait().err().map_or_else(|| "the watcher has ended".to_owned(), |error| error.to_string());
+            return self.set_role(Role::Unwatched(why));
+        }
+        let is_followed = matches!(lock(&self.kept).role, Role::Followed(_));
+        if is_followed && self.engine.freshness().state == WatchState::Unwatched {
+            self.keep_fresh();
+        }
+    }
+
+    /// Has the symbols of new versions extracted, beside everything else. Whoever keeps an index fresh for others does that too.
+    fn extract_symbols(&mut self) {
+        let Ok(generation) = self.engine.generation() else { return };
+        if let Some(run) = self.symbols.take_if(|run| run.is_finished()) {
+            let ended = run.wait().map_err(|error| error.to_string());
+            lock(&self.kept).extracted = Some(ended);
+            // So that the next search sees them.
+            self.snapshots.clear();
+        }
+        let is_ours = !matches!(lock(&self.kept).role, Role::Followed(_) | Role::Starting);
+        if self.symbols.is_none() && is_ours && !self.is_suspended && generation != self.extracted {
+            self.extracted = generation;
+            self.symbols = Some(self.engine.symbols());
+        }
+        lock(&self.kept).symbols = self.symbols.as_ref().map(SymbolRun::progress);
+    }
+
+    /// Takes what the watcher has to say.
+    fn listen(&self) {
+        let Some(watch) = &self.watch else { return };
+        while let Some(event) = watch.next_event(Duration::ZERO) {
+            let mut kept = lock(&self.kept);
+            match event {
+                WatchEvent::Updated(report) => {
+                    kept.updates += 1;
+                    kept.report = Some(Arc::from(report));
+                }
+                WatchEvent::Polling(why, every) => {
+                    kept.said = Some(format!("gone over every {} s instead of watched: {why}", every.as_secs_f64()));
+                }
+                WatchEvent::Failed(why) => kept.said = Some(format!("an update failed and is tried again: {why}")),
+                WatchEvent::Rescan(why) => kept.said = Some(format!("the whole tree is gone over once more: {why}")),
+                _ => {}
+            }
+        }
+    }
+}

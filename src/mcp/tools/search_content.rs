@@ -1,0 +1,308 @@
+//! `search_content`: lines, paths or ranked files, page by page, as LeIndex's clients ask for them.
+
+use super::{Call, Effect, Entry, Open, about_schema, schema, shown};
+use crate::mcp::answer::{Answer, Outcome, Refusal};
+use crate::mcp::args::Args;
+use crate::mcp::lines;
+use globset::{GlobBuilder, GlobMatcher};
+use leindex_engine::{Hit, Query};
+use serde_json::{Value, json};
+
+/// Pages end here: a page further on would make the engine verify everything before it.
+const RESULTS_MAX: usize = 20_000;
+/// A line is cut to this, around its match. Bytes.
+const LINE_BYTES: usize = 1000;
+/// What makes a pattern a regular expression, if it is a valid one. A dot or parentheses alone do not: they are in most code.
+const META: [char; 11] = ['\\', '[', ']', '{', '}', '*', '+', '?', '|', '^', '$'];
+
+pub(super) const TOOL: Entry = Entry {
+    name: "search_content",
+    title: "Search lines, paths or files",
+    description: "action search: lines that match, file by file. A pattern with one of \\ [ ] { } * + ? | ^ $ that is a valid \
+                  regular expression is searched both as that and as it stands (regex true or false decides instead); any other is \
+                  searched as it stands. With fuzzy, files with these words in any spelling, the best line of each. action find: \
+                  paths that contain the pattern, or match it as a glob when it has * ? [ or {. action rank: files with these \
+                  words, best first. Answers come in pages.",
+    effect: Effect::Reads,
+    input,
+    output,
+    run,
+};
+
+fn input() -> Value {
+    let properties = json!({
+        "action": {"type": "string", "enum": ["search", "find", "rank"], "default": "search", "description": "What to look for: lines, paths, or files by rank"},
+        "pattern": {"type": "string", "description": "What to look for (query is another name of it)"},
+        "query": {"type": "string", "description": "Another name of pattern"},
+        "regex": {"type": "boolean", "description": "Whether pattern is a regular expression; decided by its characters when it is not given"},
+        "case_sensitive": {"type": "boolean", "default": true, "description": "Whether upper and lower case differ; not with rank or fuzzy"},
+        "context_lines": {"type": "integer", "minimum": 0, "maximum": 50, "default": 0, "description": "Lines to give before and after each hit"},
+        "file_pattern": {"type": "string", "description": "Only files whose path matches this glob, such as *.py or src/**"},
+        "fuzzy": {"type": "boolean", "default": false, "description": "search: words in any spelling, ranked. find: the characters in this order, with others between them"},
+        "fuzziness_level": {"type": "string", "description": "Taken and not used: there is one kind of fuzziness"},
+        "page": {"type": "integer", "minimum": 1, "maximum": RESULTS_MAX, "default": 1, "description": "Which page, from 1"},
+        "page_size": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 20, "description": "Results on a page"},
+    });
+    schema(properties, &["pattern"])
+}
+
+fn output() -> Value {
+    let properties = json!({
+        "results": {"type": "array", "items": {
+            "type": "object",
+            "properties": {
+                "file_path": {"type": "string"},
+                "line_number": {"type": "integer"},
+                "column": {"type": "integer"},
+                "content": {"type": "string"},
+                "context_before": {"type": "array", "items": {"type": "string"}},
+                "context_after": {"type": "array", "items": {"type": "string"}},
+                "score": {"type": "number"},
+            },
+            "required": ["file_path", "score"],
+        }},
+        "page": {"type": "integer"},
+        "page_size": {"type": "integer"},
+        "total": {"type": "integer"},
+        "total_is_lower_bound": {"type": "boolean"},
+        "has_more": {"type": "boolean"},
+        "truncated": {"type": "boolean"},
+        "how_to_get_the_rest": {"type": ["string", "null"]},
+        "timestamp": {"type": "integer", "description": "Milliseconds since the epoch"},
+        "interpreted_as": {"type": "string", "description": "How the pattern was understood"},
+    });
+    about_schema(properties, &["results", "page", "page_size", "total", "has_more", "generation", "freshness"])
+}
+
+/// The page that is asked for.
+struct Page {
+    number: usize,
+    size: usize,
+}
+
+impl Page {
+    fn from(args: &Args) -> Result<Page, Refusal> {
+        let page =
+            Page { number: args.number("page", 1, 1..=RESULTS_MAX)?, size: args.number("page_size", 20, 1..=1000)? };
+        if page.end() > RESULTS_MAX {
+            return Err(format!(
+                "page: the first {RESULTS_MAX} results can be had: narrow the search with file_pattern"
+            )
+            .into());
+        }
+        Ok(page)
+    }
+
+    fn start(&self) -> usize {
+        (self.number - 1) * self.size
+    }
+
+    fn end(&self) -> usize {
+        self.number.saturating_mul(self.size)
+    }
+}
+
+/// One page of results.
+struct Found {
+    results: Vec<Value>,
+    /// Results before, on and behind the page, as far as they were looked for.
+    total: usize,
+    is_lower_bound: bool,
+    interpreted_as: &'static str,
+}
+
+fn run(call: &Call) -> Result<Outcome, Refusal> {
+    let args = &call.args;
+    let action = args.choice("action", &["search", "find", "rank"])?;
+    let pattern = args.needed(&["pattern", "query"])?;
+    let page = Page::from(args)?;
+    let is_fuzzy = args.flag("fuzzy", false)?;
+    let open = call.open()?;
+    let found = match action {
+        "find" => find(&open, pattern, call, &page, is_fuzzy)?,
+        "rank" => search(call, &open, Query::text(pattern), "words", &page)?,
+        _ if is_fuzzy => search(call, &open, Query::text(pattern), "words, because of fuzzy", &page)?,
+        _ => {
+            let (query, interpreted_as) = lines_query(pattern, args)?;
+            search(call, &open, query, interpreted_as, &page)?
+        }
+    };
+    let has_more = found.total > page.end();
+    let rest = has_more.then(|| format!("page {} has more; file_pattern narrows the search", page.number + 1));
+    let mut value = json!({
+        "results": found.results,
+        "page": page.number,
+        "page_size": page.size,
+        "total": found.total,
+        "total_is_lower_bound": found.is_lower_bound,
+        "has_more": has_more,
+        "truncated": has_more,
+        "how_to_get_the_rest": rest,
+        "timestamp": super::status::now_ms(),
+        "interpreted_as": found.interpreted_as,
+    });
+    open.about.put_into(&mut value);
+    Ok(Answer::json(value).into())
+}
+
+/// How a pattern for lines is understood.
+fn lines_query(pattern: &str, args: &Args) -> Result<(Query, &'static str), Refusal> {
+    let is_regex = || pattern.contains(META) && regex_syntax::parse(pattern).is_ok();
+    let (query, interpreted_as) = match args.maybe_flag("regex")? {
+        Some(true) => (Query::regex(pattern), "regex"),
+        None if is_regex() => {
+            // Whoever means the characters themselves must not miss them.
+            let both = format!("(?:{pattern})|(?:{})", regex_syntax::escape(pattern));
+            (Query::regex(both), "regex or literal")
+        }
+        _ => (Query::substring(pattern), "literal"),
+    };
+    Ok((query.case_insensitive(!args.flag("case_sensitive", true)?), interpreted_as))
+}
+
+/// One page of what the engine finds.
+fn search(call: &Call, open: &Open, query: Query, interpreted_as: &'static str, page: &Page) -> Result<Found, Refusal> {
+    let context = call.args.number("context_lines", 0, 0..=50)?;
+    let mut query = query.limit(page.end() + 1).context(context, context);
+    for glob in call.args.texts("file_pattern")? {
+        query = query.path_glob(glob);
+    }
+    let result = open.snapshot.search(&query).map_err(|error| call.server.refuse(&error))?;
+    let on_page = result.hits.iter().skip(page.start()).take(page.size);
+    Ok(Found {
+        results: on_page.map(as_json).collect(),
+        total: result.hits.len(),
+        is_lower_bound: result.truncated,
+        interpreted_as,
+    })
+}
+
+fn as_json(hit: &Hit) -> Value {
+    let (content, was_cut) = lines::around(&hit.text, hit.column, LINE_BYTES);
+    let cut = |lines: &[String]| {
+        lines.iter().map(|line| lines::around(line, 1, LINE_BYTES).0.into_owned()).collect::<Vec<_>>()
+    };
+    let mut value = json!({
+        "file_path": shown(&hit.path),
+        "line_number": hit.line,
+        "column": hit.column,
+        "content": content,
+        "context_before": cut(&hit.before),
+        "context_after": cut(&hit.after),
+        "score": hit.score,
+    });
+    if was_cut || hit.cut {
+        value["content_is_cut"] = true.into();
+    }
+    value
+}
+
+/// How a path is compared with the pattern.
+enum Names {
+    Glob(GlobMatcher),
+    Contains(String),
+    /// The characters in this order, with others between them.
+    Scattered(String),
+}
+
+/// One page of the paths that match, those whose name does first.
+fn find(open: &Open, pattern: &str, call: &Call, page: &Page, is_fuzzy: bool) -> Result<Found, Refusal> {
+    let is_case_insensitive = !call.args.flag("case_sensitive", true)?;
+    let filters = call.args.texts("file_pattern")?;
+    let filters: Vec<Names> =
+        filters.iter().map(|glob| glob_of(glob, is_case_insensitive)).collect::<Result<_, Refusal>>()?;
+    let folded = |text: &str| if is_case_insensitive || is_fuzzy { text.to_lowercase() } else { text.to_owned() };
+    let (names, interpreted_as) = if is_fuzzy {
+        (Names::Scattered(pattern.to_lowercase()), "characters in this order")
+    } else if pattern.contains(['*', '?', '[', '{']) {
+        (glob_of(pattern, is_case_insensitive)?, "glob")
+    } else {
+        (Names::Contains(folded(pattern)), "part of a path")
+    };
+    let mut found: Vec<(f64, String)> = Vec::new();
+    let walked = open.snapshot.for_each_file(|path, _| {
+        let path = String::from_utf8_lossy(path);
+        let compared = folded(&path);
+        if let Some(score) = names.score(&compared)
+            && filters.iter().all(|filter| filter.score(&path).is_some())
+        {
+            found.push((score, path.into_owned()));
+        }
+    });
+    walked.map_err(|error| call.server.refuse(&error))?;
+    found.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    let on_page = found.iter().skip(page.start()).take(page.size);
+    let results = on_page.map(|(score, path)| json!({"file_path": path, "score": score})).collect();
+    Ok(Found { results, total: found.len(), is_lower_bound: false, interpreted_as })
+}
+
+fn glob_of(glob: &str, is_case_insensitive: bool) -> Result<Names, Refusal> {
+    // As in the other filters: without a slash it is matched against the name.
+    let pattern = if glob.contains('/') { glob.trim_start_matches('/').to_owned() } else { format!("**/{glob}") };
+    let built = GlobBuilder::new(&pattern).literal_separator(true).case_insensitive(is_case_insensitive).build();
+    let built = built.map_err(|error| Refusal::Wrong(format!("{glob}: is no glob: {error}: correct it")))?;
+    Ok(Names::Glob(built.compile_matcher()))
+}
+
+impl Names {
+    /// How well a path matches: 1 at its name as a whole, more than 0.5 within its name; `None` when it does not.
+    fn score(&self, path: &str) -> Option<f64> {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let share = |part: &str| part.len() as f64 / path.len().max(1) as f64;
+        match self {
+            Names::Glob(glob) => glob.is_match(path).then_some(1.0),
+            Names::Contains(part) if name == part => Some(1.0),
+            Names::Contains(part) if name.contains(&part[..]) => Some(0.5 + 0.4 * share(part)),
+            Names::Contains(part) => path.contains(&part[..]).then(|| 0.4 * share(part)),
+            Names::Scattered(part) if holds(name, part) => Some(0.5 + 0.4 * share(part)),
+            Names::Scattered(part) => holds(path, part).then(|| 0.4 * share(part)),
+        }
+    }
+}
+
+/// Whether the characters of `part` are in `text`, in this order.
+fn holds(text: &str, part: &str) -> bool {
+    let mut rest = text.chars();
+    part.chars().all(|wanted| rest.any(|char| char == wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(value: Value) -> Args {
+        Args::new(value.as_object().cloned())
+    }
+
+    #[test]
+    fn patterns_are_understood() {
+        let understood = |pattern: &str, arguments: Value| {
+            lines_query(pattern, &args(arguments)).map(|found| found.1).map_err(|refusal| refusal.message())
+        };
+        for (pattern, how) in [
+            ("foo.bar()", "literal"),
+            ("*ptr", "literal"),
+            ("f(a", "literal"),
+            ("a[i]", "regex or literal"),
+            ("fn \\w+", "regex or literal"),
+        ] {
+            assert_eq!(understood(pattern, json!({})).unwrap(), how, "{pattern}");
+        }
+        assert_eq!(understood("a[i]", json!({"regex": false})).unwrap(), "literal");
+        assert_eq!(understood("a.b", json!({"regex": "true"})).unwrap(), "regex");
+        assert!(understood("a", json!({"regex": 7})).is_err());
+    }
+
+    #[test]
+    fn paths_are_scored() {
+        let contains = |part: &str, path| Names::Contains(part.into()).score(path);
+        assert_eq!(contains("a.rs", "src/a.rs"), Some(1.0));
+        assert!(contains("a", "src/a.rs") > contains("src", "src/a.rs"));
+        assert_eq!(contains("b", "src/a.rs"), None);
+        assert!(Names::Scattered("sar".into()).score("src/a.rs").is_some());
+        assert!(Names::Scattered("ras".into()).score("src/a.rb").is_none());
+        let glob = |glob: &str, path| glob_of(glob, false).ok().and_then(|glob| glob.score(path));
+        assert_eq!((glob("*.rs", "src/a.rs"), glob("src/*.rs", "src/b/a.rs")), (Some(1.0), None));
+        assert!(glob_of("[", false).is_err());
+    }
+}
