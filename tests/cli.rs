@@ -13,6 +13,8 @@ mod options;
 mod other_commands;
 #[path = "cli/search.rs"]
 mod search;
+#[path = "cli/show.rs"]
+mod show;
 #[path = "cli/signals.rs"]
 mod signals;
 #[path = "cli/support.rs"]

@@ -410,11 +410,11 @@ pub(crate) enum When {
 pub(crate) enum SortBy {
     /// The path, name by name
     Path,
-    /// The score; equal in all modes but text
+    /// The score; the same for all in substring and regex mode
     Score,
     /// The time of modification
     Modified,
-    /// Nothing: as they are found, the best first in text mode
+    /// Nothing: as they are found; in the modes with scores, the best first
     #[default]
     None,
 }

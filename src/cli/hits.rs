@@ -46,8 +46,11 @@ pub(crate) fn write<'h>(
         }
         let mut last = None;
         for (index, hit) in group.iter().enumerate() {
-            let next = group.get(index + 1).map_or(u64::MAX, |next| next.line);
-            let lines = Lines { hit, next, last, apart: !is_first && (last.is_some() || !style.heading) };
+            // Symbols come by how well they fit: what is further up in the file is set apart.
+            let next = group.get(index + 1).map(|next| next.line).filter(|next| *next > hit.line);
+            let apart = !is_first && (last.is_some() || !style.heading);
+            let last_above = last.filter(|last| *last < hit.line);
+            let lines = Lines { hit, next: next.unwrap_or(u64::MAX), last: last_above, apart };
             last = Some(lines.write(out, &path, style)?);
             is_first = false;
         }

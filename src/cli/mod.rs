@@ -4,8 +4,8 @@
 //! * `index`, `search`, `files`, `check_ignore`, `explain`, `outline`, `symbols`, `status`, `verify`, `watch`, `doctor`,
 //!   `generate`: one subcommand each.
 //! * `progress`, `interrupt`: what goes on while a run does.
-//! * `output`, `json`, `summary`, `hits`, `fit`, `hyperlink`, `advice`, `log`: everything that is printed. Nothing else writes to stdout or
-//!   stderr.
+//! * `output`, `json`, `summary`, `hits`, `fit`, `hyperlink`, `advice`, `log`: everything that is printed. Nothing else
+//!   writes to stdout or stderr.
 //! * `system`: what `doctor` asks the system.
 //! * `allocator`: how memory is given back.
 //! * `exit`: exit codes and failures.

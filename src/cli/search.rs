@@ -37,7 +37,7 @@ pub(crate) fn run(args: SearchArgs, common: &CommonArgs) -> Result<Exit, Failure
     let mode = mode(&args)?;
     let files_only = args.show.files_with_matches || args.show.count;
     if args.show.null && !files_only {
-        return Err(Failure::Usage("--null: ends the paths of -l and -c: give one of them, or --json".into()));
+        return Err(Failure::Usage("--null: ends the paths that -l and -c show: give one of these as well".into()));
     }
     let tree = root::find(args.path.clone(), Options::from_args(common))?;
     let ui = Ui::new(&tree.options);
@@ -108,7 +108,7 @@ impl Asked<'_> {
             tell_suggestions(&suggestions);
         }
         tell_unreadable(result.unreadable, &self.tree.root);
-        tell_pending(&result, &self.tree.root);
+        tell_pending(result.symbols_pending, &self.tree.root);
         Ok(Exit::Done)
     }
 
@@ -147,6 +147,7 @@ impl Asked<'_> {
             tell_suggestions(&suggestions);
         }
         tell_unreadable(result.unreadable, &self.tree.root);
+        tell_pending(result.symbols_pending, &self.tree.root);
         Ok(Exit::Done)
     }
 
@@ -256,9 +257,9 @@ fn tell_unreadable(unreadable: usize, root: &Path) {
 }
 
 /// Symbols trail the text: what is not there may only not be there yet.
-fn tell_pending(result: &SearchResult, root: &Path) {
-    if result.symbols_pending > 0 {
-        let files = things(result.symbols_pending as u64, "file is", "files are");
+fn tell_pending(files: usize, root: &Path) {
+    if files > 0 {
+        let files = things(files as u64, "file is", "files are");
         let root = root.display();
         output::note(&format!("the symbols of {files} not extracted yet: `leindex-engine symbols {root}` does it"));
     }

@@ -69,10 +69,15 @@ const ASK: Duration = Duration::from_millis(20);
 
 /// Takes the writer's lock when the run that holds it has ended. Gives up when it is `cancelled`.
 pub(super) fn wait(layout: &Layout, cancelled: &AtomicBool) -> Result<PidLock, OpenError> {
-    tracing::info!(index = %layout.index_dir.display(), "waiting for the end of another run");
+    let mut told = false;
     loop {
         match try_acquire(layout) {
-            Err(OpenError::Busy { .. }) if !cancelled.load(Relaxed) => std::thread::sleep(ASK),
+            Err(OpenError::Busy { pid, .. }) if !cancelled.load(Relaxed) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::info!(index = %layout.index_dir.display(), pid, "waiting for the end of another run");
+                }
+                std::thread::sleep(ASK);
+            }
             acquired => return acquired,
         }
     }

@@ -128,9 +128,10 @@ impl Snapshot {
         self.searcher.matching_files(query)
     }
 
-    /// For a query without hits, what may have been meant: the same query with words that the index does not hold replaced
-    /// by the nearest ones that it does, the likeliest first, at most three. Each of them has a hit. Words of fewer than three
-    /// letters are left alone, those of up to five may differ in one letter, longer ones in two.
+    /// For a query without hits, what may have been meant: the same query with the words that the index does not hold (or, if
+    /// it holds all, the rarest one) replaced by near ones that it does, the likeliest first, at most three. Each of them has
+    /// a hit. Words of fewer than three letters are left alone, those of up to five may differ in one letter, longer ones in
+    /// two; letters are bytes.
     ///
     /// # Errors
     /// As [`Snapshot::search`].

@@ -8,7 +8,7 @@ use super::run::Canceller;
 use super::{Engine, lock};
 use crate::commit::symbols::SymbolWriter;
 use crate::error::{OpenError, RunError, StoreError};
-use crate::query::{Candidate, Readers, read_each};
+use crate::query::{Candidate, Readers, read_indexed};
 use crate::record::{DirId, FileMeta, Flags};
 use crate::shard::panic_message;
 use crate::store::symbols::{FileSymbols, SymbolsState};
@@ -160,8 +160,8 @@ fn extract(engine: &Engine, shared: &Shared) -> Result<SymbolReport, RunError> {
     let mut report = SymbolReport { pending: pending.len() as u64, ..SymbolReport::default() };
     shared.of.store(report.pending, Relaxed);
     let mut writer = SymbolWriter::new(state);
-    // One grammar after another, and a directory at a time.
-    pending.sort_unstable_by(|a, b| (a.grammar as u8, a.parent, &a.name).cmp(&(b.grammar as u8, b.parent, &b.name)));
+    // As they were found, a directory at a time, and as their symbols lie in the store.
+    pending.sort_unstable_by_key(|file| file.meta.id);
     let mut rest = &pending[..];
     while !rest.is_empty() && !shared.cancelled.load(Relaxed) {
         let (round, later) = rest.split_at(round_len(rest));
@@ -208,13 +208,12 @@ fn find_pending(store: &Store) -> Result<(Vec<Pending>, SymbolsState, u32), Stor
     Ok((pending, state, reader.published()?.next_file))
 }
 
-/// How many files are parsed next: of one grammar, and not too many bytes.
+/// How many files are parsed next.
 fn round_len(pending: &[Pending]) -> usize {
     let mut bytes = 0;
-    let grammar = pending.first().map(|file| file.grammar);
     let fits = |file: &&Pending| {
         bytes += file.meta.size;
-        Some(file.grammar) == grammar && bytes <= ROUND_BYTES
+        bytes <= ROUND_BYTES
     };
     pending.iter().take(ROUND_FILES).take_while(fits).count().max(1)
 }
@@ -233,10 +232,11 @@ fn parse(engine: &Engine, round: &[Pending], cancelled: &Arc<AtomicBool>) -> Res
         };
         round.iter().map(&mut candidate).collect::<Result<Vec<_>, _>>()?
     };
-    let grammar = round[0].grammar;
-    let there: Vec<Candidate> = candidates.iter().flatten().cloned().collect();
+    let known = |(file, candidate): (&Pending, &Option<Candidate>)| Some((file.grammar, candidate.clone()?));
+    let (grammars, there): (Vec<Grammar>, Vec<Candidate>) = round.iter().zip(&candidates).filter_map(known).unzip();
     let state = || (Extractor::new().cancelled_by(Arc::clone(cancelled)), String::new());
-    let results = read_each(&Readers::new(engine.root()), &there, state, |(extractor, scratch), content| {
+    let readers = Readers::new(engine.root());
+    let results = read_indexed(&readers, &there, state, |(extractor, scratch), index, content| {
         if cancelled.load(Relaxed) {
             return (Outcome::Cancelled, None);
         }
@@ -246,7 +246,7 @@ fn parse(engine: &Engine, round: &[Pending], cancelled: &Arc<AtomicBool>) -> Res
         };
         let read = Some((content.len() as u64, xxh3_64(content)));
         let Decoded::Text { text, .. } = decode(content, scratch) else { return (Outcome::Changed, read) };
-        let found = extractor.extract(grammar, text);
+        let found = extractor.extract(grammars[index], text);
         if cancelled.load(Relaxed) {
             return (Outcome::Cancelled, None);
         }

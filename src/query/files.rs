@@ -4,13 +4,13 @@ use super::filter::Filter;
 use super::read::{Candidate, Readers, read_each};
 use super::searcher::Searcher;
 use super::text::{Word, words};
-use super::{Mode, Query, SearchResult, symbol};
+use super::{Hit, Mode, Query, SearchResult};
 use crate::error::QueryError;
 use crate::record::path_bytes;
 use crate::store::schema::Entry;
 use crate::text::encoding::{Decoded, decode};
 use crate::text::runs::RunMasks;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 /// A file with a hit.
@@ -19,7 +19,7 @@ use std::path::PathBuf;
 pub struct FileMatch {
     /// Path relative to the root.
     pub path: PathBuf,
-    /// How many of its lines match, up to [`Query::per_file`].
+    /// How many of its lines match (in [`Mode::Symbol`], how many definitions it has), up to [`Query::per_file`].
     pub lines: u64,
     /// Higher is better; 1 in the line-oriented modes.
     pub score: f32,
@@ -37,6 +37,8 @@ pub struct FileMatches {
     pub files_read: usize,
     /// Candidates that could not be read any more: gone or changed since the generation was made.
     pub unreadable: usize,
+    /// As [`SearchResult::symbols_pending`].
+    pub symbols_pending: usize,
     /// Whether the limit cut the answer.
     pub truncated: bool,
     /// The generation that answered.
@@ -52,34 +54,20 @@ impl FileMatches {
     }
 }
 
-/// The files of these hits, by their best one.
-fn symbol_counts(found: SearchResult) -> FileMatches {
-    let SearchResult { hits, candidates, files_read, unreadable, truncated, plan, .. } = found;
-    let mut files: Vec<FileMatch> = Vec::new();
-    for hit in hits {
-        match files.iter_mut().find(|file| file.path == hit.path) {
-            Some(file) => file.lines += 1,
-            None => files.push(FileMatch { path: hit.path, lines: 1, score: hit.score }),
-        }
-    }
-    FileMatches { files, candidates, files_read, unreadable, truncated, plan, generation: 0 }
-}
-
 impl Searcher {
     pub(crate) fn matching_files(&self, query: &Query) -> Result<FileMatches, QueryError> {
         let filter = Filter::new(query)?;
-        let mut result = if query.mode == Mode::Text {
-            let found = self.text_search(query, &filter)?;
-            self.text_counts(query, found)?
-        } else if query.mode == Mode::Symbol {
-            symbol_counts(symbol::search(self, query, &filter)?)
-        } else {
-            let mut found = self.line_counts(query, &filter)?;
-            // Without an order there is none to keep.
-            if !query.order.needs_all() {
-                found.files.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut result = match query.mode {
+            Mode::Text => self.text_counts(query, self.text_search(query, &filter)?)?,
+            Mode::Symbol => symbol_counts(query, self.search(&query.clone().limit(0))?),
+            Mode::Substring | Mode::Regex => {
+                let mut found = self.line_counts(query, &filter)?;
+                // Without an order there is none to keep.
+                if !query.order.needs_all() {
+                    found.files.sort_by(|a, b| a.path.cmp(&b.path));
+                }
+                found
             }
-            found
         };
         result.generation = self.generation;
         Ok(result)
@@ -89,7 +77,7 @@ impl Searcher {
     fn text_counts(&self, query: &Query, found: SearchResult) -> Result<FileMatches, QueryError> {
         let limit = query.per_file_or_all() as u64;
         let counts = if limit > 1 { self.count_terms(query, &found)? } else { vec![1; found.hits.len()] };
-        let file = |(hit, lines): (super::Hit, u64)| FileMatch {
+        let file = |(hit, lines): (Hit, u64)| FileMatch {
             path: hit.path,
             // The file was found: what cannot be read any more, or is not there any more, does not make it none.
             lines: lines.clamp(1, limit),
@@ -97,7 +85,7 @@ impl Searcher {
         };
         let SearchResult { candidates, files_read, unreadable, truncated, plan, .. } = found;
         let files = found.hits.into_iter().zip(counts).map(file).collect();
-        Ok(FileMatches { files, candidates, files_read, unreadable, truncated, plan, generation: 0 })
+        Ok(FileMatches { files, candidates, files_read, unreadable, truncated, plan, ..FileMatches::default() })
     }
 
     fn count_terms(&self, query: &Query, found: &SearchResult) -> Result<Vec<u64>, QueryError> {
@@ -123,6 +111,26 @@ impl Searcher {
         };
         Ok(read_each(&readers, &candidates, String::new, count))
     }
+}
+
+/// Counts the definitions of each file.
+fn symbol_counts(query: &Query, found: SearchResult) -> FileMatches {
+    let mut places: HashMap<PathBuf, usize> = HashMap::new();
+    let mut files: Vec<FileMatch> = Vec::new();
+    for Hit { path, score, .. } in found.hits {
+        match places.get(&path) {
+            Some(&place) => files[place].lines += 1,
+            None => {
+                places.insert(path.clone(), files.len());
+                files.push(FileMatch { path, lines: 1, score });
+            }
+        }
+    }
+    let limit = query.limit_or_all();
+    let truncated = files.len() > limit;
+    files.truncate(limit);
+    let SearchResult { candidates, files_read, unreadable, symbols_pending, plan, .. } = found;
+    FileMatches { files, candidates, files_read, unreadable, symbols_pending, truncated, plan, generation: 0 }
 }
 
 /// The terms of a query, as those of a file are compared with them.

@@ -36,7 +36,7 @@ mod text_search;
 
 pub use files::{FileMatch, FileMatches};
 pub use order::Sort;
-pub(crate) use read::{Candidate, Readers, read_each};
+pub(crate) use read::{Candidate, Readers, read_each, read_indexed};
 pub(crate) use searcher::Searcher;
 
 use crate::limits::CONTEXT_LINES_MAX;
@@ -148,8 +148,9 @@ impl Query {
         self
     }
 
-    /// How many lines before and after each hit are wanted; more than [`CONTEXT_LINES_MAX`] are taken as so many. Default
-    /// none.
+    /// How many lines before and after each hit are wanted; more than [`CONTEXT_LINES_MAX`] are taken as so many. Every
+    /// hit has its own, also where hits are near to each other: with [`Query::limit`] 0, that is many times the files.
+    /// Default none.
     pub fn context(mut self, before: usize, after: usize) -> Query {
         self.context = Context { before: before.min(CONTEXT_LINES_MAX), after: after.min(CONTEXT_LINES_MAX) };
         self

@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sort {
-    /// As it comes: by score in [`Mode::Text`](super::Mode::Text), otherwise by directory. The fastest.
+    /// As it comes: by directory in the line-oriented modes, otherwise the best first. The fastest.
     #[default]
     None,
     /// By score, the best first.
@@ -60,7 +60,7 @@ fn compare_paths(a: &[u8], b: &[u8]) -> Ordering {
 }
 
 impl Searcher {
-    /// Puts hits in order that come with the best first, one a file.
+    /// Puts hits in order that come with the best first.
     pub(super) fn order_hits(&self, order: Order, hits: &mut [Hit]) -> Result<(), QueryError> {
         match order.by {
             Sort::None => {}

@@ -96,7 +96,7 @@ pub(crate) fn read_each<S, R: Send>(
 }
 
 /// As [`read_each`], and `work` is told which of the candidates it is.
-pub(super) fn read_indexed<S, R: Send>(
+pub(crate) fn read_indexed<S, R: Send>(
     readers: &Readers<'_>,
     candidates: &[Candidate],
     state: impl Fn() -> S + Sync,

@@ -30,32 +30,69 @@ struct Piece {
     open: (bool, bool),
 }
 
+/// A part of the pattern that may be wrong, and what may have been meant; at least one term.
+struct Suspect {
+    at: Range<usize>,
+    nearest: Vec<String>,
+}
+
 impl Searcher {
     pub(crate) fn suggest(&self, query: &Query) -> Result<Vec<String>, QueryError> {
-        let mut unknown = Vec::new();
-        for piece in self.pieces(query)? {
-            if !self.is_known(&piece)? {
-                let nearest = self.nearest(&piece.word)?;
-                if nearest.is_empty() {
-                    return Ok(Vec::new());
-                }
-                unknown.push((piece.at, nearest));
-            }
-        }
-        let most = unknown.iter().map(|(_, nearest)| nearest.len()).max().unwrap_or(0);
-        let mut found = Vec::new();
+        let suspects = self.suspects(query)?;
+        let most = suspects.iter().map(|suspect| suspect.nearest.len()).max().unwrap_or(0);
+        let mut found: Vec<(String, bool)> = Vec::new();
         for place in 0..most.min(TRIES_MAX) {
-            let chosen = unknown.iter().map(|(at, nearest)| (at, &nearest[place.min(nearest.len() - 1)][..]));
+            let chosen =
+                suspects.iter().map(|Suspect { at, nearest }| (at, &nearest[place.min(nearest.len() - 1)][..]));
             let pattern = replaced(&query.pattern, chosen);
             let asked = Query { pattern: pattern.clone(), ..query.clone() }.limit(1).context(0, 0);
-            if !self.search(&asked)?.hits.is_empty() {
-                found.push(pattern);
+            if let Some(hit) = self.search(&asked)?.hits.first() {
+                let written_so = hit.text.to_lowercase().contains(&pattern.to_lowercase());
+                found.push((pattern, written_so));
             }
-            if found.len() == SUGGESTIONS_MAX {
+            if found.iter().filter(|(_, written_so)| *written_so).count() == SUGGESTIONS_MAX {
                 break;
             }
         }
-        Ok(found)
+        // Words that only stand in the same file are not what was meant if there is something that is written just so.
+        let any_written = found.iter().any(|(_, written_so)| *written_so);
+        found.retain(|(_, written_so)| *written_so || !any_written);
+        Ok(found.into_iter().map(|(pattern, _)| pattern).take(SUGGESTIONS_MAX).collect())
+    }
+
+    /// The words that may be wrong, and the terms nearest to each: those that the index does not hold. If it holds all, the
+    /// rarest one: others make mistakes too. None, if something is not there and nothing is near to it.
+    fn suspects(&self, query: &Query) -> Result<Vec<Suspect>, QueryError> {
+        let mut unknown = Vec::new();
+        let mut rarest: Option<(u64, Piece)> = None;
+        for piece in self.pieces(query)? {
+            if !self.is_known(&piece)? {
+                unknown.push(piece);
+                continue;
+            }
+            let files = self.files_with(&piece.word)?;
+            if rarest.as_ref().is_none_or(|(least, _)| files < *least) {
+                rarest = Some((files, piece));
+            }
+        }
+        if unknown.is_empty() {
+            unknown.extend(rarest.map(|(_, piece)| piece));
+        }
+        let mut suspects = Vec::with_capacity(unknown.len());
+        for piece in unknown {
+            let nearest = self.nearest(&piece.word)?;
+            if nearest.is_empty() {
+                return Ok(Vec::new());
+            }
+            suspects.push(Suspect { at: piece.at, nearest });
+        }
+        Ok(suspects)
+    }
+
+    fn files_with(&self, term: &[u8]) -> Result<u64, QueryError> {
+        let of_segment = |segment: &Segment| segment.files_with(term).map(u64::from);
+        let counts = self.segments.iter().map(of_segment).sum::<tantivy::Result<u64>>();
+        counts.map_err(|error| self.failed(error))
     }
 
     /// The words to look at: runs, but of one that is not a term as a whole, its camelCase parts.
@@ -96,7 +133,7 @@ impl Searcher {
         Ok(false)
     }
 
-    /// The terms nearest to `word`, the likeliest first.
+    /// The other terms nearest to `word`, the likeliest first.
     fn nearest(&self, word: &[u8]) -> Result<Vec<String>, QueryError> {
         let max = slips_max(word.len());
         if max == 0 || word.len() > RUN_BYTES_MAX {
@@ -105,6 +142,9 @@ impl Searcher {
         let mut near: BTreeMap<Vec<u8>, (u8, u64)> = BTreeMap::new();
         for segment in &self.segments {
             let add = |term: &[u8], slips: u8, files: u32| {
+                if slips == 0 {
+                    return;
+                }
                 near.entry(term.to_vec()).or_insert((slips, 0)).1 += u64::from(files);
             };
             segment.near(word, max, add).map_err(|error| self.failed(error))?;

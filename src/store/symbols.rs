@@ -6,9 +6,10 @@
 use super::env::{Store, Tables};
 use super::read::StoreReader;
 use super::schema::{Entry, Fields, META_SYMBOLS, damaged, decode_entry, entry_key, seal, unseal};
+use super::write::put_sorted;
 use crate::error::StoreError;
 use crate::record::{DirId, FileId};
-use heed::{PutFlags, RwTxn};
+use heed::RwTxn;
 use std::ops::Bound;
 
 /// A value of more than this would take pages of its own, half of them empty.
@@ -50,28 +51,28 @@ impl Store {
                 tables.symbols.clear(txn)?;
             }
             let mut changed = 0;
+            let mut pieces = Vec::new();
             for file in files {
                 let key = entry_key(file.parent, &file.name);
                 let entry = tables.entries.get(txn, &key)?.map(|value| decode_entry(&key, value)).transpose()?;
                 match entry {
-                    Some(Entry::File(meta)) if meta.id == file.id => put(txn, tables, file)?,
+                    Some(Entry::File(meta)) if meta.id == file.id => pieces.extend(pieces_of(file)),
                     _ => changed += 1,
                 }
             }
+            // In order, so that pages are filled up.
+            pieces.sort_unstable_by_key(|(key, _)| *key);
+            put_sorted(txn, tables.symbols, pieces.iter().map(|(key, piece)| (&key[..], seal(key, piece.to_vec()))))?;
             tables.meta.put(txn, META_SYMBOLS, &encode_state(state))?;
             Ok(changed)
         })
     }
 }
 
-fn put(txn: &mut RwTxn<'_>, tables: Tables, file: &FileSymbols) -> Result<(), StoreError> {
-    // There is one piece also when there are no symbols: it says that the file was looked at.
+/// There is one piece also when there are no symbols: it says that the file was looked at.
+fn pieces_of(file: &FileSymbols) -> impl Iterator<Item = ([u8; 6], &[u8])> {
     let pieces = file.bytes.chunks(PIECE_BYTES_MAX).take(usize::from(u16::MAX));
-    for (number, piece) in (0..).zip(pieces) {
-        let key = piece_key(file.id, number);
-        tables.symbols.put_with_flags(txn, PutFlags::empty(), &key, &seal(&key, piece.to_vec()))?;
-    }
-    Ok(())
+    (0..).zip(pieces).map(|(number, piece)| (piece_key(file.id, number), piece))
 }
 
 /// Drops the symbols of a version that has ended.

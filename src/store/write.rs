@@ -161,7 +161,7 @@ pub(super) fn apply(txn: &mut RwTxn<'_>, tables: Tables, batches: &[Batch]) -> R
     Ok(applied)
 }
 
-fn put_sorted<'a>(
+pub(super) fn put_sorted<'a>(
     txn: &mut RwTxn<'_>,
     table: super::env::Table,
     items: impl Iterator<Item = (&'a [u8], Vec<u8>)>,

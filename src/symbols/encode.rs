@@ -1,34 +1,49 @@
 //! The bytes that are kept of a file's symbols.
 //!
-//! `cut` (one byte, 0 for none), then the symbols in the order of the file. Of each: the kind; how many lines it begins after
-//! the one before it and how many more it has; what it belongs to; how many bytes its name shares with the one before it,
-//! how many follow, and those. Numbers are LEB128. Macros of a register file share most of their names, so ten of them take
-//! what one would.
+//! `cut` (one byte, 0 for none), then the symbols in the order of the file. Of each: a byte with the kind and what is the rule;
+//! how many lines it begins after the one before it, unless that is one, and how many more it has, unless that is none; what
+//! it belongs to, if that is new; how many bytes its name shares with the one before it, how many follow, and those. Numbers
+//! are LEB128. Most symbols of a large tree are macros for registers, a line each, whose names share their beginnings.
 
 use super::{Extracted, Symbol, SymbolKind};
 
-/// What a symbol belongs to: nothing.
+/// The bits of the first byte that are the kind.
+const KIND: u8 = 0x0f;
+/// The bits that say what the symbol belongs to.
+const CONTAINER: u8 = 0x30;
+/// It belongs to nothing ...
 const NO_CONTAINER: u8 = 0;
-/// ... the same as the symbol before it.
-const SAME_CONTAINER: u8 = 1;
-/// ... something else, whose name follows.
-const NEW_CONTAINER: u8 = 2;
+/// ... or to the same as the symbol before it ...
+const SAME_CONTAINER: u8 = 0x10;
+/// ... or to something else, whose name follows.
+const NEW_CONTAINER: u8 = 0x20;
+/// It ends on the line that it begins on.
+const ONE_LINE: u8 = 0x40;
+/// It begins on the line behind that of the symbol before it.
+const NEXT_LINE: u8 = 0x80;
 
 /// The bytes of the symbols.
 pub(crate) fn encode(extracted: &Extracted) -> Vec<u8> {
     let mut bytes = vec![extracted.cut.map_or(0, |cut| cut as u8)];
     let (mut line, mut name, mut container) = (0, &b""[..], None);
     for symbol in &extracted.symbols {
-        bytes.push(symbol.kind as u8);
-        put_number(&mut bytes, symbol.line.saturating_sub(line));
-        put_number(&mut bytes, symbol.end_line.saturating_sub(symbol.line));
-        match &symbol.container {
-            None => bytes.push(NO_CONTAINER),
-            same if *same == container => bytes.push(SAME_CONTAINER),
-            Some(new) => {
-                bytes.push(NEW_CONTAINER);
-                put_bytes(&mut bytes, new.as_bytes());
-            }
+        let (down, more) = (symbol.line.saturating_sub(line), symbol.end_line.saturating_sub(symbol.line));
+        let belongs = match &symbol.container {
+            None => NO_CONTAINER,
+            same if *same == container => SAME_CONTAINER,
+            Some(_) => NEW_CONTAINER,
+        };
+        let one_line = if more == 0 { ONE_LINE } else { 0 };
+        let next_line = if down == 1 { NEXT_LINE } else { 0 };
+        bytes.push(symbol.kind as u8 | belongs | one_line | next_line);
+        if next_line == 0 {
+            put_number(&mut bytes, down);
+        }
+        if one_line == 0 {
+            put_number(&mut bytes, more);
+        }
+        if let (NEW_CONTAINER, Some(new)) = (belongs, &symbol.container) {
+            put_bytes(&mut bytes, new.as_bytes());
         }
         let next = symbol.name.as_bytes();
         let shared = name.iter().zip(next).take_while(|(a, b)| a == b).count();
@@ -111,10 +126,12 @@ impl<'b> Symbols<'b> {
 
     /// Reads one: its kind, and how many more lines it has.
     fn advance(&mut self) -> Option<(SymbolKind, u32)> {
-        let kind = SymbolKind::from_code(self.byte()?)?;
-        self.line = self.line.checked_add(self.number()?)?;
-        let lines = self.number()?;
-        match self.byte()? {
+        let first = self.byte()?;
+        let kind = SymbolKind::from_code(first & KIND)?;
+        let down = if first & NEXT_LINE != 0 { 1 } else { self.number()? };
+        self.line = self.line.checked_add(down)?;
+        let lines = if first & ONE_LINE != 0 { 0 } else { self.number()? };
+        match first & CONTAINER {
             NO_CONTAINER => self.container = b"",
             SAME_CONTAINER => {}
             NEW_CONTAINER => self.container = self.bytes()?,

@@ -67,6 +67,10 @@ impl Tree {
         for name in ["RUST_LOG", "NO_COLOR", "XDG_CONFIG_HOME", "CLICOLOR_FORCE", "COLUMNS"] {
             command.env_remove(name);
         }
+        // Terminals that have links tell so.
+        for name in ["TERM_PROGRAM", "VTE_VERSION", "WT_SESSION", "KONSOLE_VERSION", "DOMTERM"] {
+            command.env_remove(name);
+        }
         command.env("HOME", self.home()).env("TERM", "xterm");
         command
     }

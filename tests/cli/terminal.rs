@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// Runs the command on a terminal of this width and returns all that it has shown there.
 #[track_caller]
-fn on_terminal(tree: &Tree, columns: u16, args: &[&str], environment: &[(&str, &str)]) -> String {
+pub(crate) fn on_terminal(tree: &Tree, columns: u16, args: &[&str], environment: &[(&str, &str)]) -> String {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
