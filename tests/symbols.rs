@@ -84,6 +84,22 @@ fn names_are_found_with_and_without_stored_symbols() {
     assert_eq!((again.pending, again.files), (0, 0), "nothing is done twice");
 }
 
+/// A definition that no look at its lines tells from a call.
+#[test]
+fn words_find_the_file_that_defines_them_first() {
+    let place = Place::new();
+    for number in 0..40 {
+        place.write(format!("a/f{number}.c"), "void user(void)\n{\n\tstart_thing(1);\n\tstart_thing(2);\n}\n");
+    }
+    place.write("z/deep/down/other.c", "int\n(start_thing)\n(int a)\n{\n\treturn a;\n}\n");
+    let engine = place.engine();
+    support::run(&engine);
+    let first = || engine.snapshot().unwrap().search(&Query::text("start_thing")).unwrap().hits[0].path.clone();
+    assert!(first().starts_with("a"), "nothing is known yet");
+    engine.symbols().wait().unwrap();
+    assert_eq!(first(), std::path::Path::new("z/deep/down/other.c"));
+}
+
 #[test]
 fn filters_limits_and_context_hold_for_symbols() {
     let place = Place::new();

@@ -132,11 +132,12 @@ impl<'c> Place<'c> {
         if types > 0.0 {
             return if wanted == Wanted::Function { 0.3 } else { types };
         }
-        let other = self.as_macro().max(self.as_function()).max(self.as_value());
+        let function = self.as_function();
+        let other = self.as_macro().max(self.as_value());
         match wanted {
-            Wanted::Any => other,
-            Wanted::Function => other,
-            Wanted::Type => other * 0.3,
+            Wanted::Any => function.max(other),
+            Wanted::Function => function.max(other * 0.3),
+            Wanted::Type => function.max(other) * 0.3,
         }
     }
 
@@ -240,6 +241,7 @@ impl<'c> Place<'c> {
         let at_start = self.before.first().is_none_or(|&byte| is_word(byte));
         let of_type = before.iter().all(|&byte| is_word(byte) || matches!(byte, b' ' | b'\t' | b'*'))
             && first != b"extern"
+            && !TYPE_WORDS.contains(&last_word(before))
             && !NOT_TYPES.contains(&first);
         // At the start of its line: a variable of a file, or a constant of a module.
         if at_start && of_type && (assigned || (!before.is_empty() && matches!(after.first(), Some(b';' | b'[')))) {
@@ -386,8 +388,8 @@ mod tests {
     fn the_kind_that_is_asked_for_comes_first() {
         let content = b"#define x 1\nint x(int a)\n{\n}\nstruct x {\n".as_slice();
         let at = |wanted| find(content, content, &named("x", wanted)).map(|found| found.at);
-        assert_eq!(at(Wanted::Type), Some(37));
-        assert_eq!(at(Wanted::Function), Some(8));
+        assert_eq!(at(Wanted::Type), Some(36));
+        assert_eq!(at(Wanted::Function), Some(16));
         assert_eq!(
             (asks_for("struct"), asks_for("fn"), asks_for("page")),
             (Some(Wanted::Type), Some(Wanted::Function), None)

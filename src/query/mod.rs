@@ -9,6 +9,7 @@
 //! * `lines`: a file to its matching lines, as ripgrep reports them.
 //! * `context`: a hit to the lines that are shown of it.
 //! * `line_search`, `files`: candidates to matching lines, or to how many lines of each file match.
+//! * `stored`: what is known of the definitions of a file without reading it.
 //! * `order`: in which order files are answered. `case`: smart case.
 //! * `suggest`: a query without hits to one that has some.
 //! * `searcher`: puts them together over the stores of one generation.
@@ -29,6 +30,7 @@ pub mod plan;
 mod rank;
 mod read;
 mod searcher;
+mod stored;
 mod suggest;
 mod symbol;
 mod text;

@@ -244,11 +244,16 @@ impl Names {
         }
     }
 
+    /// What kind of definition is asked for.
+    pub(super) fn wanted(&self) -> Wanted {
+        self.wanted.unwrap_or(Wanted::Any)
+    }
+
     /// Where `content` defines the name, and how much it looks like that. `closeness` tells how the file writes it, if
     /// that is known.
     fn definition(&self, content: &[u8], lowered: &[u8], closeness: Option<Closeness>) -> Option<Definition> {
         let places = if self.seeks_definition { PLACES_MAX } else { PLACES_OF_WORD_MAX };
-        let name = |text| Name { text, wanted: self.wanted.unwrap_or(Wanted::Any), places };
+        let name = |text| Name { text, wanted: self.wanted(), places };
         match (&self.typed, closeness) {
             (Some(typed), None | Some(Closeness::Exact)) => definition::find(content, content, &name(typed)),
             (_, Some(Closeness::Terms | Closeness::Missing)) => None,

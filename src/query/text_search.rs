@@ -8,10 +8,11 @@ use super::filter::Filter;
 use super::rank::{DirRank, Features, Kind, PathRank, Ranker, looks_generated};
 use super::read::{Candidate, Readers, read_each};
 use super::searcher::{FIRST_ROUND, Searcher};
+use super::stored::StoredDefinitions;
 use super::text::{BestLine, Closeness, Names, Word, best_line, plan_text, query_for, words};
 use super::{Hit, Query, Ranking, SearchResult};
 use crate::error::QueryError;
-use crate::record::{DirId, FileId, bytes_path};
+use crate::record::{DirId, bytes_path};
 use crate::text::encoding::{Decoded, decode};
 use crate::text::schema::{Fields, language_tag};
 use crate::text::segment::DocFile;
@@ -36,33 +37,13 @@ const IDENTIFIER_POOL_FILES: usize = 4096;
 /// Of these, files whose stored symbols are asked for a definition. An answer takes about a microsecond.
 const ASKED_FILES: usize = 256;
 const IDENTIFIER_ASKED_FILES: usize = 4096;
+/// What a definition is worth that the bytes of a file look like, and its stored symbols do not hold.
+const UNPARSED_SHARE: f32 = 0.5;
 /// Occurrences of a term at which a long file is as relevant as a short one; with more it is more relevant. The files that
 /// a subject is about are long.
 const LENGTH_NEUTRAL: f32 = 2.0;
 /// A file this many times as long as the average is not preferred for being longer still: it is a table.
 const LENGTH_CAP: f32 = 5.0;
-
-/// What is known of the definitions of files without reading them.
-pub(super) trait Definitions {
-    /// Whether anything is known at all.
-    fn are_known(&self) -> bool;
-
-    /// Whether the file defines this name; `None` where that is not known.
-    fn define(&self, file: FileId, name: &[u8]) -> Option<bool>;
-}
-
-/// No symbols are stored.
-struct NoDefinitions;
-
-impl Definitions for NoDefinitions {
-    fn are_known(&self) -> bool {
-        false
-    }
-
-    fn define(&self, _: FileId, _: &[u8]) -> Option<bool> {
-        None
-    }
-}
 
 /// A query, taken apart.
 struct Asked {
@@ -82,6 +63,8 @@ struct Pooled {
     path: PathRank,
     relevance: f32,
     before_reading: f32,
+    /// How much of a definition of the name it holds, if its symbols are stored.
+    defines: Option<f32>,
 }
 
 /// A hit, and what stopping depends on.
@@ -232,19 +215,32 @@ impl Searcher {
                     asked.ranker.file(dir, name)
                 };
                 let before_reading = if asked.plain { score } else { asked.ranker.before_reading(&path, relevance) };
-                ranked = Some(Pooled { file, path, relevance, before_reading });
+                ranked = Some(Pooled { file, path, relevance, before_reading, defines: None });
             })
             .map_err(|error| self.failed(error))?;
             pooled.extend(ranked);
         }
         let by_score = |a: &Pooled, b: &Pooled| b.before_reading.total_cmp(&a.before_reading);
         pooled.sort_by(by_score);
-        if let (false, Some(name)) = (asked.plain, &asked.names.typed)
-            && known_definers_first(&NoDefinitions, &mut pooled, name, asked.names.seeks_definition)
-        {
+        if !asked.plain && self.definers_first(&asked.names, &mut pooled)? {
             pooled.sort_by(by_score);
         }
         Ok(pooled)
+    }
+
+    /// Moves files that are known to define the name to the front, and says whether there are any.
+    fn definers_first(&self, names: &Names, pool: &mut [Pooled]) -> Result<bool, QueryError> {
+        let (Some(name), Some(mut stored)) = (&names.typed, StoredDefinitions::new(self)?) else { return Ok(false) };
+        let most = if names.seeks_definition { IDENTIFIER_ASKED_FILES } else { ASKED_FILES };
+        let mut any = false;
+        for pooled in pool.iter_mut().take(most) {
+            pooled.defines = stored.strength(pooled.file.id, name, names.wanted())?;
+            if let Some(strength) = pooled.defines.filter(|strength| *strength > 0.0) {
+                pooled.before_reading += super::rank::DEFINITION * strength;
+                any = true;
+            }
+        }
+        Ok(any)
     }
 
     /// Reads the files of the pool, a round at a time, until more would not change the first hits.
@@ -288,11 +284,17 @@ impl Searcher {
 
 impl Asked {
     fn found(&self, candidate: &Candidate, pooled: &Pooled, (best, shown, generated): Seen) -> Found {
+        let definition = match pooled.defines {
+            Some(strength) if strength > 0.0 => strength,
+            // What looks like one is a declaration or a call, unless a macro hides it from the parser.
+            Some(_) => best.definition * UNPARSED_SHARE,
+            None => best.definition,
+        };
         let features = Features {
             path: pooled.path,
             relevance: pooled.relevance,
             closeness: best.closeness,
-            definition: best.definition,
+            definition,
             in_line: best.in_line,
             generated,
         };
@@ -300,7 +302,7 @@ impl Asked {
         Found {
             hit: Hit::new(bytes_path(candidate.path()), (best.number, best.column), score, shown),
             closeness: best.closeness,
-            definition: best.definition,
+            definition,
             kind: pooled.path.kind,
         }
     }
@@ -317,22 +319,6 @@ fn length_factors(segment: &SegmentReader, fields: Fields, average: f32) -> impl
         *factor = norm + LENGTH_NEUTRAL;
     }
     move |doc| norms.as_ref().map_or(1.0, |norms| factors[usize::from(norms.fieldnorm_id(doc))])
-}
-
-/// Moves files that are known to define the name to the front, and says whether there are any.
-fn known_definers_first(known: &dyn Definitions, pool: &mut [Pooled], name: &[u8], identifier: bool) -> bool {
-    if !known.are_known() {
-        return false;
-    }
-    let most = if identifier { IDENTIFIER_ASKED_FILES } else { ASKED_FILES };
-    let mut any = false;
-    for pooled in pool.iter_mut().take(most) {
-        if known.define(pooled.file.id, name) == Some(true) {
-            pooled.before_reading += super::rank::DEFINITION;
-            any = true;
-        }
-    }
-    any
 }
 
 /// The best line of a file, what is shown of it, and whether the file looks generated.

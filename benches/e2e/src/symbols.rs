@@ -61,7 +61,7 @@ fn searches(bench: &mut Bench, index_dir: &Path) -> Result<(), Failure> {
     let engine = Engine::builder().index_dir(index_dir).open(&bench.tree)?;
     let names = names(bench, &engine)?;
     let snapshot = engine.snapshot()?;
-    let beginning = |name: &String| format!("{}*", &name[..name.floor_char_boundary(name.len() * 2 / 3).max(1)]);
+    let beginning = |name: &String| name.chars().take((name.chars().count() * 2 / 3).max(1)).chain(['*']).collect();
     let ways = [
         ("exact", names.clone()),
         ("beginning", names.iter().map(beginning).collect()),
