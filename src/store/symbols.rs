@@ -152,11 +152,26 @@ impl StoreReader {
     /// Calls `each` with the id and bytes of each version that has symbols.
     pub(crate) fn for_each_symbols(
         &self,
-        mut each: impl FnMut(FileId, &[u8]) -> Result<(), StoreError>,
+        each: impl FnMut(FileId, &[u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        self.for_each_symbols_from(0, usize::MAX, each).map(drop)
+    }
+
+    /// The same for versions from the id `first` on, until they have `most` bytes together. Returns where to go on; `None`
+    /// at the end.
+    pub(crate) fn for_each_symbols_from(
+        &self,
+        first: FileId,
+        most: usize,
+        mut each: impl FnMut(FileId, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<Option<FileId>, StoreError> {
         let mut bytes = Vec::new();
         let mut at = None;
-        for item in self.tables().symbols.iter(self.txn())? {
+        let mut total = 0usize;
+        let first_key = piece_key(first, 0);
+        // From the very first key on: one that is damaged may sort before those of the first id.
+        let from = if first == 0 { Bound::Unbounded } else { Bound::Included(&first_key[..]) };
+        for item in self.tables().symbols.range(self.txn(), &(from, Bound::Unbounded))? {
             let (key, value) = item?;
             let (id, number) = key.split_first_chunk::<4>().ok_or_else(|| damaged("symbols", key))?;
             let id = FileId::from_be_bytes(*id);
@@ -167,6 +182,10 @@ impl StoreReader {
             if at != Some(id) {
                 if let Some(before) = at.replace(id) {
                     each(before, &bytes)?;
+                    total = total.saturating_add(bytes.len());
+                    if total >= most {
+                        return Ok(Some(id));
+                    }
                 }
                 bytes.clear();
             }
@@ -177,7 +196,8 @@ impl StoreReader {
             }
             bytes.extend_from_slice(unseal("symbols", key, value)?);
         }
-        at.map_or(Ok(()), |last| each(last, &bytes))
+        at.map_or(Ok(()), |last| each(last, &bytes))?;
+        Ok(None)
     }
 }
 
@@ -227,6 +247,23 @@ mod tests {
                 Ok(())
             })
             .unwrap();
+        assert_eq!(in_pieces(&reader), found);
+        found
+    }
+
+    /// The same, one version at a time.
+    fn in_pieces(reader: &StoreReader) -> Vec<(FileId, usize)> {
+        let mut found = Vec::new();
+        let mut next = Some(0);
+        while let Some(first) = next {
+            let before = found.len();
+            let each = |id, all: &[u8]| {
+                found.push((id, all.len()));
+                Ok(())
+            };
+            next = reader.for_each_symbols_from(first, 1, each).unwrap();
+            assert!(found.len() <= before + 1, "{found:?}");
+        }
         found
     }
 
