@@ -252,7 +252,9 @@ impl StoreError {
         let path = path.to_path_buf();
         match self {
             // Another run would meet the same damage.
-            damage @ (StoreError::Damaged(_) | StoreError::Unsound(_) | StoreError::Format { .. }) => RunError::Open(damage.into_open(&path)),
+            damage @ (StoreError::Damaged(_) | StoreError::Unsound(_) | StoreError::Format { .. }) => {
+                RunError::Open(damage.into_open(&path))
+            }
             StoreError::Text(error) => RunError::Text { path, detail: error.to_string() },
             other => RunError::Store { path, detail: other.to_string() },
         }

@@ -1,7 +1,7 @@
 //! Searches for definitions by name: exact, prefix and camel-hump.
 //!
-//! An exact name is looked for in the files whose terms allow it, so it takes no longer than a search for its words. Other
-//! names are looked for in the symbols of all files, which takes a tenth of a second on millions. Files whose symbols are
+//! Names are looked for in the symbols of the files whose terms allow them; where these are too many, in all symbols, which
+//! takes a tenth of a second on millions. Files whose symbols are
 //! not stored yet are parsed on the spot when the name is exact, a bounded number of them; others are counted.
 
 use super::context::Shown;
@@ -17,7 +17,7 @@ use crate::store::StoreReader;
 use crate::symbols::{Extractor, Grammar, NameHash, Stored, Symbol, SymbolKind, Symbols, VERSION, encode};
 use crate::text::encoding::{Decoded, decode};
 use crate::text::language::Language;
-use crate::text::runs::RunMasks;
+use crate::text::runs::{RunMasks, is_run_byte};
 use crate::text::segment::DocFile;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{HashMap, HashSet};
@@ -32,6 +32,10 @@ const KEPT_PER_WANTED: usize = 4;
 const KEPT_MIN: usize = 4096;
 /// Stored symbols that are gone over at once, some milliseconds of work: other searches of the snapshot wait meanwhile.
 const WALKED_BYTES: usize = 1 << 20;
+/// Files whose symbols are looked up one by one; of more, all symbols are gone over.
+const LOOKED_UP_MAX: usize = 16_384;
+/// Shorter humps are in most files.
+const HUMP_LOOKED_UP_MIN: usize = 3;
 /// A definition has its name within so many lines of where it begins, attributes and types included.
 const NAME_LINES_MAX: usize = 16;
 
@@ -114,15 +118,41 @@ impl Wanted {
             && later.iter().all(|hump| parts.any(|part| begins(part, hump)))
     }
 
-    /// Which files may define exactly this name.
-    fn plan(&self) -> Planned {
+    /// The runs of the name; the last one has this shape if nothing follows it.
+    fn runs(&self, last: Shape) -> Vec<Plan> {
         let mut masks = RunMasks::default();
         masks.classify(&self.lowered);
         let mut fragments = Vec::new();
         masks.for_each_run(|start, end| {
-            let bytes = self.lowered[start..end].to_vec();
-            fragments.push(Plan::Fragment(Fragment { shape: Shape::Exact, bytes }));
+            let shape = if end == self.lowered.len() { last } else { Shape::Exact };
+            fragments.push(Plan::Fragment(Fragment { shape, bytes: self.lowered[start..end].to_vec() }));
         });
+        fragments
+    }
+
+    /// Which files may define a name that begins so, or whose parts begin with the humps.
+    fn wide_plan(&self) -> Plan {
+        let beginning = self.runs(Shape::Prefix);
+        let is_run = |hump: &Vec<u8>| hump.iter().all(|&byte| is_run_byte(byte));
+        if beginning.is_empty() || !self.humps.iter().all(is_run) {
+            return Plan::All;
+        }
+        let beginning = Plan::And(beginning);
+        let [first, later @ ..] = &self.humps[..] else { return beginning };
+        if self.prefix || later.is_empty() {
+            return beginning;
+        }
+        // A part may begin within a run; only the first is sure to begin one.
+        let fragment = |shape, hump: &Vec<u8>| Plan::Fragment(Fragment { shape, bytes: hump.clone() });
+        let long = later.iter().filter(|hump| hump.len() >= HUMP_LOOKED_UP_MIN);
+        let humps =
+            [fragment(Shape::Prefix, first)].into_iter().chain(long.map(|hump| fragment(Shape::Substring, hump)));
+        Plan::Or(vec![beginning, Plan::And(humps.collect())])
+    }
+
+    /// Which files may define exactly this name.
+    fn plan(&self) -> Planned {
+        let fragments = self.runs(Shape::Exact);
         let literal = plan_literal(&self.name, true, &Limits { odd_runs: true, ..Limits::default() });
         // An operator has no run.
         if fragments.is_empty() { literal } else { Planned { plan: Plan::And(fragments), ..literal } }
@@ -228,14 +258,31 @@ impl Search<'_> {
 
     /// Symbols of all files whose name fits in any way.
     fn all(&self, exact: Answer) -> Result<Answer, QueryError> {
-        let planned = Planned { plan: Plan::All, ..self.wanted.plan() };
+        let planned = Planned { plan: self.wanted.wide_plan(), ..self.wanted.plan() };
         let docs: HashMap<FileId, DocFile> =
             self.documents(&planned)?.into_iter().map(|file| (file.id, file)).collect();
         let (kept, per_file) = (self.kept(), self.query.per_file_or_all());
         let mut answer = exact;
         let mut found = Vec::new();
         let mut files = 0;
-        let mut next = self.usable.then_some(0);
+        let few = docs.len() <= LOOKED_UP_MAX;
+        if few && self.usable {
+            let mut ids: Vec<FileId> = docs.keys().copied().collect();
+            ids.sort_unstable();
+            let mut bytes = Vec::new();
+            for id in ids {
+                let stored = self.searcher.with_reader(|reader| reader.symbols(id, &mut bytes));
+                if stored.map_err(|error| self.searcher.failed(error))? {
+                    files += 1;
+                    let start = found.len();
+                    self.add(id, &bytes, Fit::Humps, &mut found);
+                    keep_of_file(&mut found, start, per_file);
+                }
+            }
+            self.retain_accepted(&docs, &mut found)?;
+            answer.dropped |= keep_best(&mut found, kept);
+        }
+        let mut next = (self.usable && !few).then_some(0);
         while let Some(first) = next {
             let mut of_piece = Vec::new();
             let walk = |reader: &StoreReader| {
@@ -254,7 +301,7 @@ impl Search<'_> {
             found.append(&mut of_piece);
             answer.dropped |= keep_best(&mut found, kept);
         }
-        (answer.plan, answer.looked_at) = (format!("symbols of {files} files"), files);
+        (answer.plan, answer.looked_at) = (format!("symbols of {planned}"), files);
         answer.unknown = docs.len().saturating_sub(files);
         for found in &found {
             if !answer.files.contains_key(&found.file)
@@ -540,6 +587,7 @@ fn place_of(text: &[u8], lines: &[usize], symbol: &Symbol) -> Option<(usize, Ran
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[track_caller]
     fn check(pattern: &str, container: &str, name: &str, expect: Option<Fit>) {
@@ -587,6 +635,29 @@ mod tests {
         check("Socket::*", "Socket", "send", Some(Fit::Prefix));
         assert_eq!(Wanted::parse(" "), None);
         assert_eq!(Wanted::parse("*"), None);
+    }
+
+    proptest! {
+        /// Whatever fits is in a file that the plan names.
+        #[test]
+        fn plans_are_sound(pattern in "_{0,2}[a-dA-D0-2_]{1,8}\\*?", name in "_{0,2}[a-dA-D0-2_]{1,14}") {
+            let Some(wanted) = Wanted::parse(&pattern) else { return Ok(()) };
+            let stored = Stored {
+                name: name.as_bytes(),
+                kind: SymbolKind::Function,
+                line: 1,
+                end_line: 1,
+                container: b"",
+            };
+            let Some(fit) = wanted.fits(&stored) else { return Ok(()) };
+            let lowered = name.to_ascii_lowercase();
+            let terms: Vec<&str> = lowered.split('_').filter(|run| !run.is_empty()).collect();
+            let has = |fragment: &Fragment| terms.iter().any(|term| fragment.accepts(term.as_bytes()));
+            prop_assert!(terms.is_empty() || wanted.wide_plan().matches(&has), "{fit:?} {}", wanted.wide_plan());
+            if fit >= Fit::OtherCase && !terms.is_empty() {
+                prop_assert!(wanted.plan().plan.matches(&has));
+            }
+        }
     }
 
     #[test]
