@@ -213,19 +213,19 @@ fn search_content_pages_through_lines_paths_and_ranks() {
 #[test]
 fn a_hit_of_a_long_line_shows_its_match() {
     let tree = tree();
-    tree.write("min.js", format!("{}needle{}\n", "ab;".repeat(50_000), "cd;".repeat(50_000)));
+    tree.write("min.js", format!("{} needle {}\n", "ab;".repeat(50_000), "cd;".repeat(50_000)));
     let mut client = served(&tree);
     client.good("manage_project", json!({"action": "refresh"}));
     for mode in ["text", "substring"] {
         let found = client.until("search", &json!({"query": "needle", "mode": mode}), |found| found["hits_shown"] == 1);
         let hit = &found["files"][0]["hits"][0];
-        assert_eq!((&hit["column"], &hit["text_is_cut"]), (&json!(150_001), &json!(true)), "{hit}");
+        assert_eq!((&hit["column"], &hit["text_is_cut"]), (&json!(150_002), &json!(true)), "{hit}");
         let text = hit["text"].as_str().unwrap();
-        assert!(text.contains("ab;needlecd;") && text.len() < 260, "{hit}");
+        assert!(text.contains("ab; needle cd;") && text.len() < 260, "{hit}");
     }
     let hit = client.good("search_content", json!({"pattern": "needle"}))["results"][0].clone();
     let content = hit["content"].as_str().unwrap();
-    assert!(content.contains("ab;needlecd;") && content.len() < 1020 && hit["content_is_cut"] == true, "{hit}");
+    assert!(content.contains("ab; needle cd;") && content.len() < 1020 && hit["content_is_cut"] == true, "{hit}");
 }
 
 #[test]
