@@ -13,7 +13,7 @@ use crate::record::{DirId, FileMeta, Flags};
 use crate::shard::panic_message;
 use crate::store::symbols::{FileSymbols, SymbolsState};
 use crate::store::{Store, StoreReader};
-use crate::symbols::{Cut, Extractor, Grammar, VERSION, encode};
+use crate::symbols::{Cut, Extractor, Grammar, VERSION, encode, filter};
 use crate::text::encoding::{Decoded, decode};
 use crate::text::language::Language;
 use std::io;
@@ -144,7 +144,7 @@ struct Pending {
 
 /// What became of one.
 enum Outcome {
-    Extracted { bytes: Vec<u8>, symbols: usize, cut: Option<Cut> },
+    Extracted { bytes: Vec<u8>, filter: Vec<u8>, symbols: usize, cut: Option<Cut> },
     Changed,
     Unreadable(io::Error),
     Cancelled,
@@ -250,7 +250,15 @@ fn parse(engine: &Engine, round: &[Pending], cancelled: &Arc<AtomicBool>) -> Res
         if cancelled.load(Relaxed) {
             return (Outcome::Cancelled, None);
         }
-        (Outcome::Extracted { bytes: encode(&found), symbols: found.symbols.len(), cut: found.cut }, read)
+        (
+            Outcome::Extracted {
+                bytes: encode(&found),
+                filter: filter(&found),
+                symbols: found.symbols.len(),
+                cut: found.cut,
+            },
+            read,
+        )
     });
     let mut results = results.into_iter();
     let outcome = |(file, candidate): (&Pending, &Option<Candidate>)| match candidate
@@ -281,7 +289,7 @@ fn path_of(reader: &StoreReader, dir: DirId) -> Result<Option<Vec<u8>>, StoreErr
 
 fn take(file: &Pending, outcome: Outcome, writer: &mut SymbolWriter, report: &mut SymbolReport) {
     match outcome {
-        Outcome::Extracted { bytes, symbols, cut } => {
+        Outcome::Extracted { bytes, filter, symbols, cut } => {
             report.files += 1;
             report.bytes += file.meta.size;
             report.symbols += symbols as u64;
@@ -291,7 +299,7 @@ fn take(file: &Pending, outcome: Outcome, writer: &mut SymbolWriter, report: &mu
                 Some(Cut::Size) => report.cut_size += 1,
                 Some(Cut::Count) => report.cut_count += 1,
             }
-            writer.add(FileSymbols { parent: file.parent, name: file.name.clone(), id: file.meta.id, bytes });
+            writer.add(FileSymbols { parent: file.parent, name: file.name.clone(), id: file.meta.id, bytes, filter });
         }
         Outcome::Changed => report.changed += 1,
         Outcome::Unreadable(error) => {

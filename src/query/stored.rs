@@ -2,9 +2,9 @@
 
 use super::definition::Wanted;
 use super::searcher::Searcher;
-use crate::error::QueryError;
+use crate::error::{QueryError, StoreError};
 use crate::record::FileId;
-use crate::symbols::{SymbolKind, Symbols, VERSION};
+use crate::symbols::{NameHash, SymbolKind, Symbols, VERSION};
 
 /// What another kind of definition than was asked for is worth.
 const OTHER_KIND: f32 = 0.3;
@@ -12,26 +12,41 @@ const OTHER_KIND: f32 = 0.3;
 /// The stored symbols of one generation.
 pub(super) struct StoredDefinitions<'s> {
     searcher: &'s Searcher,
+    name: &'s [u8],
+    hash: NameHash,
     bytes: Vec<u8>,
 }
 
 impl<'s> StoredDefinitions<'s> {
-    /// `None` when none are stored.
-    pub(super) fn new(searcher: &'s Searcher) -> Result<Option<StoredDefinitions<'s>>, QueryError> {
+    /// Those of this name; `None` when none are stored at all.
+    pub(super) fn new(searcher: &'s Searcher, name: &'s [u8]) -> Result<Option<StoredDefinitions<'s>>, QueryError> {
         let state = searcher.with_reader(|reader| reader.symbols_state()).map_err(|error| searcher.failed(error))?;
-        Ok((state.version == VERSION).then(|| StoredDefinitions { searcher, bytes: Vec::new() }))
+        Ok((state.version == VERSION).then(|| StoredDefinitions {
+            searcher,
+            name,
+            hash: NameHash::new(name),
+            bytes: Vec::new(),
+        }))
     }
 
-    /// How much of a definition of `name` the file holds, 0 to 1; `None` when its symbols are not stored.
-    pub(super) fn strength(&mut self, file: FileId, name: &[u8], wanted: Wanted) -> Result<Option<f32>, QueryError> {
-        let stored = self.searcher.with_reader(|reader| reader.symbols(file, &mut self.bytes));
-        if !stored.map_err(|error| self.searcher.failed(error))? {
-            return Ok(None);
+    /// How much of a definition of the name the file holds, 0 to 1; `None` when its symbols are not stored.
+    pub(super) fn strength(&mut self, file: FileId, wanted: Wanted) -> Result<Option<f32>, QueryError> {
+        let looked = self.searcher.with_reader(|reader| {
+            let Some(filter) = reader.symbol_filter(file)? else { return Ok(None) };
+            if !self.hash.may_be_in(filter) {
+                return Ok(Some(false));
+            }
+            reader.symbols(file, &mut self.bytes).map(Some)
+        });
+        match looked.map_err(|error: StoreError| self.searcher.failed(error))? {
+            None => return Ok(None),
+            Some(false) => return Ok(Some(0.0)),
+            Some(true) => {}
         }
         let mut symbols = Symbols::new(&self.bytes);
         let mut best: f32 = 0.0;
         while let Some(symbol) = symbols.next() {
-            if symbol.name == name {
+            if symbol.name == self.name {
                 best = best.max(worth(symbol.kind, wanted));
             }
         }

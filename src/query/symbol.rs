@@ -13,7 +13,7 @@ use super::text::find_identifier;
 use super::{Hit, Query, SearchResult};
 use crate::error::{QueryError, StoreError};
 use crate::record::{FileId, bytes_path};
-use crate::symbols::{Extractor, Grammar, Stored, Symbol, SymbolKind, Symbols, VERSION, encode};
+use crate::symbols::{Extractor, Grammar, NameHash, Stored, Symbol, SymbolKind, Symbols, VERSION, encode};
 use crate::text::encoding::{Decoded, decode};
 use crate::text::language::Language;
 use crate::text::runs::RunMasks;
@@ -205,8 +205,9 @@ impl Search<'_> {
         let mut pending = Vec::new();
         let mut bytes = Vec::new();
         answer.looked_at = files.len();
+        let name = NameHash::new(&self.wanted.name);
         for file in files {
-            let stored = self.stored(file.id, &mut bytes)?;
+            let stored = self.stored(file.id, name, &mut bytes)?;
             if !stored {
                 pending.push(file);
             } else if self.add(file.id, &bytes, Fit::OtherCase, &mut answer.found) {
@@ -276,8 +277,15 @@ impl Search<'_> {
         Ok(files)
     }
 
-    fn stored(&self, id: FileId, bytes: &mut Vec<u8>) -> Result<bool, QueryError> {
-        let stored = self.searcher.with_reader(|reader| reader.symbols(id, bytes));
+    /// Puts the symbols of a file into `bytes`, none when the name cannot be among them. Returns whether they are stored.
+    fn stored(&self, id: FileId, name: NameHash, bytes: &mut Vec<u8>) -> Result<bool, QueryError> {
+        let stored = self.searcher.with_reader(|reader| {
+            bytes.clear();
+            match reader.symbol_filter(id)? {
+                Some(filter) if name.may_be_in(filter) => reader.symbols(id, bytes),
+                filter => Ok(filter.is_some()),
+            }
+        });
         let stored = stored.map(|stored| stored && self.usable);
         stored.map_err(|error| self.searcher.failed(error))
     }

@@ -230,11 +230,12 @@ impl Searcher {
 
     /// Moves files that are known to define the name to the front, and says whether there are any.
     fn definers_first(&self, names: &Names, pool: &mut [Pooled]) -> Result<bool, QueryError> {
-        let (Some(name), Some(mut stored)) = (&names.typed, StoredDefinitions::new(self)?) else { return Ok(false) };
+        let Some(name) = &names.typed else { return Ok(false) };
+        let Some(mut stored) = StoredDefinitions::new(self, name)? else { return Ok(false) };
         let most = if names.seeks_definition { IDENTIFIER_ASKED_FILES } else { ASKED_FILES };
         let mut any = false;
         for pooled in pool.iter_mut().take(most) {
-            pooled.defines = stored.strength(pooled.file.id, name, names.wanted())?;
+            pooled.defines = stored.strength(pooled.file.id, names.wanted())?;
             if let Some(strength) = pooled.defines.filter(|strength| *strength > 0.0) {
                 pooled.before_reading += super::rank::DEFINITION * strength;
                 any = true;

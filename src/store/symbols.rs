@@ -14,6 +14,8 @@ use std::ops::Bound;
 
 /// A value of more than this would take pages of its own, half of them empty.
 const PIECE_BYTES_MAX: usize = 1900;
+/// The number of the filter, behind all pieces.
+const FILTER: u16 = u16::MAX;
 
 /// What was extracted from one version of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub(crate) struct FileSymbols {
     /// The version.
     pub(crate) id: FileId,
     pub(crate) bytes: Vec<u8>,
+    /// What tells names that are not in `bytes`.
+    pub(crate) filter: Vec<u8>,
 }
 
 /// How far extraction has come.
@@ -71,8 +75,9 @@ impl Store {
 
 /// There is one piece also when there are no symbols: it says that the file was looked at.
 fn pieces_of(file: &FileSymbols) -> impl Iterator<Item = ([u8; 6], &[u8])> {
-    let pieces = file.bytes.chunks(PIECE_BYTES_MAX).take(usize::from(u16::MAX));
-    (0..).zip(pieces).map(|(number, piece)| (piece_key(file.id, number), piece))
+    let pieces = file.bytes.chunks(PIECE_BYTES_MAX).take(usize::from(FILTER));
+    let pieces = (0..).zip(pieces).map(|(number, piece)| (piece_key(file.id, number), piece));
+    pieces.chain([(piece_key(file.id, FILTER), &file.filter[..])])
 }
 
 /// Drops the symbols of a version that has ended.
@@ -104,11 +109,19 @@ impl StoreReader {
     /// Puts what was extracted from this version into `bytes`. Returns whether there is anything.
     pub(crate) fn symbols(&self, id: FileId, bytes: &mut Vec<u8>) -> Result<bool, StoreError> {
         bytes.clear();
-        for item in self.tables().symbols.prefix_iter(self.txn(), &id.to_be_bytes())? {
+        let (first, end) = (piece_key(id, 0), piece_key(id, FILTER));
+        let pieces = (Bound::Included(&first[..]), Bound::Excluded(&end[..]));
+        for item in self.tables().symbols.range(self.txn(), &pieces)? {
             let (key, value) = item?;
             bytes.extend_from_slice(unseal("symbols", key, value)?);
         }
         Ok(!bytes.is_empty())
+    }
+
+    /// The filter of this version's names, if its symbols are stored.
+    pub(crate) fn symbol_filter(&self, id: FileId) -> Result<Option<&[u8]>, StoreError> {
+        let key = piece_key(id, FILTER);
+        self.tables().symbols.get(self.txn(), &key)?.map(|value| unseal("filter of symbols", &key, value)).transpose()
     }
 
     /// How many versions have symbols.
@@ -131,6 +144,10 @@ impl StoreReader {
             let (key, value) = item?;
             let (id, number) = key.split_first_chunk::<4>().ok_or_else(|| damaged("symbols", key))?;
             let id = FileId::from_be_bytes(*id);
+            if *number == FILTER.to_be_bytes() {
+                unseal("filter of symbols", key, value)?;
+                continue;
+            }
             if at != Some(id) {
                 if let Some(before) = at.replace(id) {
                     each(before, &bytes)?;
@@ -177,7 +194,7 @@ mod tests {
 
     fn symbols(name: &str, id: FileId, len: usize) -> FileSymbols {
         let bytes = (0..len).map(|at| (at * 7 + id as usize) as u8).collect();
-        FileSymbols { parent: ROOT, name: name.into(), id, bytes }
+        FileSymbols { parent: ROOT, name: name.into(), id, bytes, filter: vec![id as u8; 3] }
     }
 
     /// Ids and lengths of what is stored.
@@ -188,6 +205,7 @@ mod tests {
         reader
             .for_each_symbols(|id, all| {
                 assert!(reader.symbols(id, &mut bytes).unwrap());
+                assert_eq!(reader.symbol_filter(id).unwrap(), Some(&[id as u8; 3][..]));
                 assert_eq!((all, &all.to_vec()), (&bytes[..], &symbols("", id, all.len()).bytes));
                 found.push((id, all.len()));
                 Ok(())

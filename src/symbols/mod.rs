@@ -2,6 +2,7 @@
 //!
 //! * `grammar`: which grammar reads a file, and which nodes of its trees define something.
 //! * `extract`: source text to definitions, within bounds of time, size and number.
+//! * `filter`: whether a file can define a name, without looking at its definitions.
 //! * `encode`: definitions to the bytes that the metadata store keeps, and back.
 //!
 //! Pure: bytes in, symbols out. Knows nothing of files, paths or stores. The trees are those of tree-sitter, which goes on
@@ -10,6 +11,7 @@
 mod encode;
 #[cfg(feature = "symbols")]
 mod extract;
+mod filter;
 mod grammar;
 #[cfg(all(test, feature = "symbols"))]
 mod tests;
@@ -19,6 +21,7 @@ mod without_grammars;
 pub(crate) use encode::{Stored, Symbols, encode};
 #[cfg(feature = "symbols")]
 pub use extract::Extractor;
+pub(crate) use filter::{NameHash, filter};
 pub use grammar::Grammar;
 #[cfg(not(feature = "symbols"))]
 pub use without_grammars::Extractor;

@@ -98,6 +98,7 @@ fn write_symbols(store: &Store, files: impl Iterator<Item = FileRecord>, len: u3
         name: file.name,
         id: file.meta.id,
         bytes: vec![file.meta.id as u8; (file.meta.id % 9 * len) as usize],
+        filter: vec![1; 1 + (file.meta.id % 7 * len / 9) as usize],
     };
     let files: Vec<_> = files.map(symbols).collect();
     assert_eq!(store.write_symbols(&files, SymbolsState { version: 1, done_below: 9 }).unwrap(), 0);
