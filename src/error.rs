@@ -239,6 +239,8 @@ pub(crate) enum StoreError {
     Io(#[from] io::Error),
     #[error("record of {0} is damaged")]
     Damaged(String),
+    #[error("format {found}, and this program knows {supported}")]
+    Format { found: u32, supported: u32 },
     /// A file that is not as it was written: which, and what is wrong with it.
     #[error("{0}")]
     Unsound(String),
@@ -250,7 +252,7 @@ impl StoreError {
         let path = path.to_path_buf();
         match self {
             // Another run would meet the same damage.
-            damage @ (StoreError::Damaged(_) | StoreError::Unsound(_)) => RunError::Open(damage.into_open(&path)),
+            damage @ (StoreError::Damaged(_) | StoreError::Unsound(_) | StoreError::Format { .. }) => RunError::Open(damage.into_open(&path)),
             StoreError::Text(error) => RunError::Text { path, detail: error.to_string() },
             other => RunError::Store { path, detail: other.to_string() },
         }
@@ -263,7 +265,11 @@ impl StoreError {
 
     /// As damage found while opening the index in `path`.
     pub(crate) fn into_open(self, path: &Path) -> OpenError {
-        OpenError::Damaged { path: path.to_path_buf(), detail: self.to_string() }
+        let path = path.to_path_buf();
+        match self {
+            StoreError::Format { found, supported } => OpenError::Format { path, found, supported },
+            other => OpenError::Damaged { path, detail: other.to_string() },
+        }
     }
 }
 

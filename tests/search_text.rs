@@ -232,3 +232,19 @@ fn words_are_found_far_down_in_long_files() {
     let hit = &indexed.search(&Query::text("needle")).hits[0];
     assert_eq!((hit.line, hit.column, &hit.text[..]), (20_001, 1, "needle in the hay"));
 }
+
+#[test]
+fn too_many_words_are_refused() {
+    let indexed = indexed(&[("a.txt", "word\n")]);
+    let snapshot = &indexed.snapshot;
+    let query = Query::text("word ".repeat(65));
+    for refused in [
+        snapshot.search(&query).map(drop),
+        snapshot.matching_files(&query).map(drop),
+        snapshot.suggest(&Query::text("wrod ".repeat(65))).map(drop),
+    ] {
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("65 words") && refused.contains("use fewer"), "{refused}");
+    }
+    indexed.check(&Query::text("word ".repeat(64)), &["a.txt"]);
+}

@@ -5,7 +5,7 @@
 mod support;
 
 use leindex_engine::symbols::SymbolKind;
-use leindex_engine::{Engine, Mode, OpenError, Query, QueryError, SearchResult};
+use leindex_engine::{Engine, Mode, OpenError, Query, QueryError, SearchResult, Sort};
 use std::time::Duration;
 use support::Place;
 
@@ -124,6 +124,97 @@ fn filters_limits_and_context_hold_for_symbols() {
         (&found.hits[0].before[..], &found.hits[0].after[..]),
         (&["int before;".to_owned()][..], &["{".to_owned()][..])
     );
+}
+
+/// The many names of one file are the shorter ones, so they fit better.
+#[test]
+fn a_file_with_many_names_does_not_hide_others() {
+    let place = Place::new();
+    let many: String = (0..9000).map(|number| format!("int wanted_{number};\n")).collect();
+    place.write("a.c", many);
+    place.write("b/b.c", "int wanted_with_a_long_name;\nint wanted_with_another_name;\n");
+    let engine = place.engine();
+    support::run(&engine);
+    engine.symbols().wait().unwrap();
+    let snapshot = engine.snapshot().unwrap();
+    let query = || Query::new(Mode::Symbol, "wanted*").limit(5);
+    let all = snapshot.search(&query()).unwrap();
+    assert_eq!((all.hits.len(), all.truncated, all.files), (5, true, 1));
+    let found = snapshot.search(&query().per_file(1)).unwrap();
+    let paths: Vec<_> = found.hits.iter().map(|hit| hit.path.to_str().unwrap()).collect();
+    assert_eq!((paths, found.truncated, found.capped_files), (vec!["a.c", "b/b.c"], false, 2));
+    let found = snapshot.search(&query().path_glob("b/")).unwrap();
+    assert_eq!((found.hits.len(), found.truncated, found.capped_files), (2, false, 0));
+    let none = snapshot.search(&query().path_glob("c/")).unwrap();
+    assert_eq!((none.hits.len(), none.truncated), (0, false));
+}
+
+/// The first hits do not depend on how many are asked for.
+#[test]
+fn pages_of_names_agree() {
+    let place = Place::new();
+    for file in 0..30 {
+        let names: String =
+            (0..400).map(|number| format!("int name_{:04};\n", (file * 400 + number) * 7 % 9973)).collect();
+        place.write(format!("d{}/{file}.c", file % 4), names);
+    }
+    let engine = place.engine();
+    support::run(&engine);
+    engine.symbols().wait().unwrap();
+    let snapshot = engine.snapshot().unwrap();
+    let first = |limit: usize| {
+        let found = snapshot.search(&Query::new(Mode::Symbol, "name_*").limit(limit)).unwrap();
+        assert!(found.truncated && found.hits.len() == limit);
+        found.hits.into_iter().map(|hit| (hit.path, hit.line)).collect::<Vec<_>>()
+    };
+    let page = first(60);
+    assert_eq!((&first(20)[..], &first(40)[..]), (&page[..20], &page[..40]));
+}
+
+#[test]
+fn matching_files_are_sorted_by_path() {
+    let place = Place::new();
+    place.write("z.c", "int wanted(void)\n{\n}\n");
+    place.write("b/y.c", "int Wanted;\n");
+    place.write("a.c", "int wanted;\n");
+    let engine = place.engine();
+    support::run(&engine);
+    let snapshot = engine.snapshot().unwrap();
+    let files = |query: Query| {
+        let found = snapshot.matching_files(&query).unwrap();
+        found.files.into_iter().map(|file| file.path.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let query = || Query::new(Mode::Symbol, "wanted");
+    assert_eq!(files(query()), ["a.c", "b/y.c", "z.c"]);
+    assert_eq!(files(query().sort(Sort::Score, false)), ["z.c", "a.c", "b/y.c"]);
+    assert_eq!(files(query().limit(2)), ["a.c", "z.c"], "the best ones come through");
+}
+
+#[test]
+fn mentions_at_the_old_place_are_no_definitions() {
+    let place = Place::new();
+    let before = "int f(void)\n{\n\treturn 1;\n}\n\nint g(void)\n{\n\treturn 2;\n}\n";
+    place.write("a.c", before);
+    place.write("b.c", "#ifdef A\nint twice(void)\n{\n}\n#else\nint twice(void)\n{\n}\n#endif\n");
+    support::settle(&place.root());
+    let engine = place.engine();
+    support::run(&engine);
+    engine.symbols().wait().unwrap();
+    check(&engine, "f", &["a.c:1:5 function f"]);
+    check(&engine, "twice", &["b.c:2:5 function twice", "b.c:6:5 function twice"]);
+    // Of the same size, and with the name where it was.
+    let after = "int g(void)\n{\n\treturn 2;\n}\n\nint f(void)\n{\n\treturn 1;\n}\n";
+    place.write("a.c", after);
+    check(&engine, "f", &["a.c:6:5 function f"]);
+    place.write("a.c", format!("/* f (void) and g are below */\n\n\n\n\n/* g */\n{before}"));
+    check(&engine, "f", &["a.c:7:5 function f"]);
+    check(&engine, "g", &["a.c:12:5 function g"]);
+    place.write("a.c", "/* f and g are gone */\n");
+    let found = find(&engine, "f");
+    assert_eq!((found.hits.len(), found.unreadable), (0, 1));
+    let moved = format!("{}{}", "/* twice */\n".repeat(20), std::fs::read_to_string(place.root().join("b.c")).unwrap());
+    place.write("b.c", moved);
+    check(&engine, "twice", &["b.c:22:5 function twice", "b.c:26:5 function twice"]);
 }
 
 #[test]

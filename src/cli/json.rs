@@ -266,6 +266,10 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
+fn is_zero(value: &usize) -> bool {
+    *value == 0
+}
+
 #[derive(serde::Serialize)]
 struct FileJson {
     path: JsonPath,
@@ -301,6 +305,15 @@ pub(crate) struct Counts {
     /// Files with more hits than were to be shown, where there was a bound.
     #[serde(rename = "capped_files", skip_serializing_if = "Option::is_none")]
     pub(crate) capped: Option<usize>,
+    /// Whether the limit cut the answer.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) truncated: bool,
+    /// Files that could not be read any more.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) unreadable: usize,
+    /// Files whose symbols are not known yet.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) symbols_pending: usize,
 }
 
 /// One hit of `search --json`, a line.

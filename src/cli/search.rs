@@ -97,7 +97,15 @@ impl Asked<'_> {
                 json::hit(&mut out, relative(&hit.path, &self.base), hit, context)?;
             }
             let capped = (self.args.max_per_file > 0).then_some(result.capped_files);
-            let counts = json::Counts { hits: Some(result.hits.len()), files: result.files, lines: None, capped };
+            let counts = json::Counts {
+                hits: Some(result.hits.len()),
+                files: result.files,
+                lines: None,
+                capped,
+                truncated: result.truncated,
+                unreadable: result.unreadable,
+                symbols_pending: result.symbols_pending,
+            };
             json::search_summary(&mut out, counts, result.generation, self.snapshot.freshness(), took, suggestions)?;
             out.flush()?;
         } else {
@@ -137,7 +145,15 @@ impl Asked<'_> {
         }
         if self.ui.json {
             let lines = counted.then(|| result.lines());
-            let counts = json::Counts { hits: None, files: result.files.len(), lines, capped: None };
+            let counts = json::Counts {
+                hits: None,
+                files: result.files.len(),
+                lines,
+                capped: None,
+                truncated: result.truncated,
+                unreadable: result.unreadable,
+                symbols_pending: result.symbols_pending,
+            };
             json::search_summary(&mut out, counts, result.generation, self.snapshot.freshness(), took, suggestions)?;
             out.flush()?;
         } else {

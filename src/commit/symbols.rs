@@ -10,6 +10,8 @@ const WRITE_BYTES: usize = 4 << 20;
 /// Symbols that wait to be written.
 #[derive(Debug, Default)]
 pub(crate) struct SymbolWriter {
+    /// As it was last read or written.
+    known: SymbolsState,
     state: SymbolsState,
     waiting: Vec<FileSymbols>,
     bytes: usize,
@@ -17,9 +19,9 @@ pub(crate) struct SymbolWriter {
 }
 
 impl SymbolWriter {
-    /// Goes on from `state`.
-    pub(crate) fn new(state: SymbolsState) -> SymbolWriter {
-        SymbolWriter { state, ..SymbolWriter::default() }
+    /// Goes on from `known`, which may be of another version.
+    pub(crate) fn new(known: SymbolsState, state: SymbolsState) -> SymbolWriter {
+        SymbolWriter { known, state, ..SymbolWriter::default() }
     }
 
     pub(crate) fn add(&mut self, file: FileSymbols) {
@@ -37,12 +39,15 @@ impl SymbolWriter {
         self.state.done_below = id;
     }
 
-    /// Writes what waits; with it, how far this has come. The caller holds the writer's lock.
-    pub(crate) fn write(&mut self, store: &Store) -> Result<(), StoreError> {
-        self.changed += store.write_symbols(&self.waiting, self.state)?;
+    /// Writes what waits; with it, how far this has come. The caller holds the writer's lock. Returns whether the index is
+    /// still the same; another one is left alone.
+    pub(crate) fn write(&mut self, store: &Store) -> Result<bool, StoreError> {
+        let Some(changed) = store.write_symbols(&self.waiting, self.known, self.state)? else { return Ok(false) };
+        self.known = self.state;
+        self.changed += changed;
         self.waiting.clear();
         self.bytes = 0;
-        Ok(())
+        Ok(true)
     }
 
     /// Files whose symbols are not written yet.

@@ -221,14 +221,19 @@ impl Engine {
         let layout = &self.inner.layout;
         let _lock = lock::acquire(layout)?;
         self.refuse_if_watched()?;
-        self.close_store()?;
+        // Held until the files are gone: a search must not open them again before that.
+        let mut store = self.inner.store.lock().unwrap_or_else(PoisonError::into_inner);
+        self.close(store.take())?;
         freshness::forget(layout);
         layout.remove_stores().map_err(|source| OpenError::IndexDir { path: layout.index_dir.clone(), source })
     }
 
     /// Lets go of the metadata store, waiting some seconds for whoever in this process uses it.
     fn close_store(&self) -> Result<(), OpenError> {
-        let store = self.inner.store.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.close(self.inner.store.lock().unwrap_or_else(PoisonError::into_inner).take())
+    }
+
+    fn close(&self, store: Option<Store>) -> Result<(), OpenError> {
         if store.is_none_or(Store::close) { Ok(()) } else { Err(self.inner.layout.store_in_use()) }
     }
 

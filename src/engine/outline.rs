@@ -37,6 +37,12 @@ pub(super) fn outline(engine: &Engine, path: &Path) -> Result<Outline, QueryErro
     if !parent.starts_with(engine.root()) {
         return Err(failed(format!("a link leads out of {}: give a path inside of it", engine.root().display())));
     }
+    let most = engine.config().file_bytes_max;
+    if let Ok(metadata) = within.symlink_metadata().map(|metadata| metadata.len())
+        && metadata > most
+    {
+        return Err(failed(format!("it has more than {most} bytes: --max-file-size lifts that limit")));
+    }
     let bytes = path_bytes(&relative);
     let name_start = bytes.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
     let candidate = Candidate::new(0, &bytes[..name_start], &bytes[name_start..], FILE_BYTES_MAX.min(1 << 16));

@@ -11,6 +11,7 @@ use crate::error::{OpenError, RunError, StoreError};
 use crate::query::{Candidate, Readers, read_indexed};
 use crate::record::{DirId, FileMeta, Flags};
 use crate::shard::panic_message;
+use crate::store::schema::Published;
 use crate::store::symbols::{FileSymbols, SymbolsState};
 use crate::store::{Store, StoreReader};
 use crate::symbols::{Cut, Extractor, Grammar, VERSION, encode, filter};
@@ -152,14 +153,20 @@ enum Outcome {
 
 fn extract(engine: &Engine, shared: &Shared) -> Result<SymbolReport, RunError> {
     let started = Instant::now();
+    if cfg!(not(feature = "symbols")) {
+        // What another build is to extract must not pass for done.
+        return Ok(SymbolReport::default());
+    }
     let layout = &engine.inner.layout;
     let failed = |error: StoreError| layout.run_error(error);
     let store = engine.existing_store()?;
-    let (mut pending, state, next) = find_pending(&store).map_err(failed)?;
+    let Found { mut pending, known, state, published } = find_pending(&store).map_err(failed)?;
     drop(store);
+    // Files that nothing is known of yet are looked at again.
+    let mut settled = published.next_file;
     let mut report = SymbolReport { pending: pending.len() as u64, ..SymbolReport::default() };
     shared.of.store(report.pending, Relaxed);
-    let mut writer = SymbolWriter::new(state);
+    let mut writer = SymbolWriter::new(known, state);
     // As they were found, a directory at a time, and as their symbols lie in the store.
     pending.sort_unstable_by_key(|file| file.meta.id);
     let mut rest = &pending[..];
@@ -167,19 +174,21 @@ fn extract(engine: &Engine, shared: &Shared) -> Result<SymbolReport, RunError> {
         let (round, later) = rest.split_at(round_len(rest));
         rest = later;
         for (file, outcome) in round.iter().zip(parse(engine, round, &shared.cancelled).map_err(failed)?) {
-            take(file, outcome, &mut writer, &mut report);
+            if !take(file, outcome, &mut writer, &mut report) {
+                settled = settled.min(file.meta.id);
+            }
         }
         shared.done.fetch_add(round.len() as u64, Relaxed);
         if writer.is_full() {
-            write(engine, &mut writer, &shared.cancelled)?;
+            write(engine, &mut writer, &published, &shared.cancelled)?;
         }
     }
     report.cancelled = shared.cancelled.load(Relaxed);
     if !report.cancelled {
-        writer.done_below(next);
+        writer.done_below(settled.max(state.done_below));
     }
-    if report.pending > 0 || state.done_below != next {
-        write(engine, &mut writer, &shared.cancelled)?;
+    if report.pending > 0 || state.done_below < settled {
+        write(engine, &mut writer, &published, &shared.cancelled)?;
     }
     report.changed += writer.changed();
     report.files -= writer.changed() + writer.waiting();
@@ -187,8 +196,17 @@ fn extract(engine: &Engine, shared: &Shared) -> Result<SymbolReport, RunError> {
     Ok(report)
 }
 
-/// The files without symbols, how far extraction has come, and the first id that it need not look at.
-fn find_pending(store: &Store) -> Result<(Vec<Pending>, SymbolsState, u32), StoreError> {
+/// What there is to do.
+struct Found {
+    /// Files without symbols.
+    pending: Vec<Pending>,
+    /// How far extraction has come, and where this one begins.
+    known: SymbolsState,
+    state: SymbolsState,
+    published: Published,
+}
+
+fn find_pending(store: &Store) -> Result<Found, StoreError> {
     let reader = StoreReader::begin(store)?;
     let known = reader.symbols_state()?;
     let state = if known.version == VERSION { known } else { SymbolsState { version: VERSION, done_below: 0 } };
@@ -205,7 +223,7 @@ fn find_pending(store: &Store) -> Result<(Vec<Pending>, SymbolsState, u32), Stor
         }
         Ok(())
     })?;
-    Ok((pending, state, reader.published()?.next_file))
+    Ok(Found { pending, known, state, published: reader.published()? })
 }
 
 /// How many files are parsed next.
@@ -287,7 +305,9 @@ fn path_of(reader: &StoreReader, dir: DirId) -> Result<Option<Vec<u8>>, StoreErr
     Ok(Some(path))
 }
 
-fn take(file: &Pending, outcome: Outcome, writer: &mut SymbolWriter, report: &mut SymbolReport) {
+/// Returns whether the file is done with.
+fn take(file: &Pending, outcome: Outcome, writer: &mut SymbolWriter, report: &mut SymbolReport) -> bool {
+    let settled = matches!(outcome, Outcome::Extracted { .. });
     match outcome {
         Outcome::Extracted { bytes, filter, symbols, cut } => {
             report.files += 1;
@@ -308,14 +328,29 @@ fn take(file: &Pending, outcome: Outcome, writer: &mut SymbolWriter, report: &mu
         }
         Outcome::Cancelled => {}
     }
+    settled
 }
 
 /// Writes what waits, as soon as no run is writing; not at all when it is cancelled before that.
-fn write(engine: &Engine, writer: &mut SymbolWriter, cancelled: &AtomicBool) -> Result<(), RunError> {
+fn write(
+    engine: &Engine,
+    writer: &mut SymbolWriter,
+    began: &Published,
+    cancelled: &AtomicBool,
+) -> Result<(), RunError> {
     let layout = &engine.inner.layout;
     let _lock = match lock::wait(layout, cancelled) {
         Err(OpenError::Busy { .. }) => return Ok(()),
         lock => lock?,
     };
-    writer.write(&engine.existing_store()?).map_err(|error| layout.run_error(error))
+    let store = engine.existing_store()?;
+    let failed = |error: StoreError| layout.run_error(error);
+    let now = StoreReader::begin(&store).and_then(|reader| reader.published()).map_err(failed)?;
+    // Ids are counted from the beginning in an index that was made anew.
+    let same = now.generation >= began.generation && now.next_file >= began.next_file;
+    if same && writer.write(&store).map_err(failed)? {
+        return Ok(());
+    }
+    let detail = "the index was made anew while its symbols were extracted: extract them again".into();
+    Err(RunError::Store { path: layout.index_dir.clone(), detail })
 }

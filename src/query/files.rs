@@ -128,7 +128,11 @@ fn symbol_counts(query: &Query, found: SearchResult) -> FileMatches {
     }
     let limit = query.limit_or_all();
     let truncated = files.len() > limit;
+    // Those with the best definitions, unless another order was asked for.
     files.truncate(limit);
+    if query.order.is_default() {
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+    }
     let SearchResult { candidates, files_read, unreadable, symbols_pending, plan, .. } = found;
     FileMatches { files, candidates, files_read, unreadable, symbols_pending, truncated, plan, generation: 0 }
 }

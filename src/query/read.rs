@@ -11,6 +11,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 /// Fewer files than this are read by the calling thread: starting others would take longer.
 const PARALLEL_MIN: usize = 48;
@@ -46,6 +47,16 @@ impl Candidate {
     /// The same with the time at which it was modified.
     pub(super) fn modified(self, mtime_ns: i64) -> Candidate {
         Candidate { mtime_ns, ..self }
+    }
+
+    /// Whether the file still has the size and the time that are on record.
+    pub(super) fn is_as_recorded(&self, root: &Path) -> bool {
+        let Ok(now) = std::fs::symlink_metadata(root.join(bytes_path(self.path()))) else { return false };
+        let since = |time: SystemTime| match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_nanos()).ok(),
+            Err(before) => i64::try_from(before.duration().as_nanos()).ok().map(|before| -before),
+        };
+        now.len() == self.size && now.modified().ok().and_then(since) == Some(self.mtime_ns)
     }
 
     /// Path relative to the root.
@@ -125,7 +136,11 @@ pub(crate) fn read_indexed<S, R: Send>(
     };
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            scope.spawn(run);
+            // Where the system grants no more threads, those that it granted do the work, this one at least.
+            if let Err(error) = std::thread::Builder::new().spawn_scoped(scope, run) {
+                tracing::debug!(%error, "no thread could be started");
+                break;
+            }
         }
         run();
     });
@@ -193,22 +208,50 @@ impl<'r> Reader<'r> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_candidate_gets_its_own_result_in_order() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("d")).unwrap();
+    /// Files of which every seventh is missing, in two directories; what is to be read of them.
+    fn tree(dir: &Path) -> (Vec<Candidate>, Vec<Option<String>>) {
+        std::fs::create_dir(dir.join("d")).unwrap();
         let mut candidates = Vec::new();
         for number in 0..300u32 {
             let (id, path, name) = if number % 3 == 0 { (1, "d/", number) } else { (0, "", number) };
             if number % 7 != 0 {
-                std::fs::write(dir.path().join(format!("{path}{name}")), number.to_string()).unwrap();
+                std::fs::write(dir.join(format!("{path}{name}")), number.to_string()).unwrap();
             }
             candidates.push(Candidate::new(id, path.as_bytes(), name.to_string().as_bytes(), 1));
         }
+        (candidates, (0..300u32).map(|n| (n % 7 != 0).then(|| n.to_string())).collect())
+    }
+
+    fn read(dir: &Path, candidates: &[Candidate]) -> Vec<Option<String>> {
         let work =
             |_: &mut (), content: io::Result<&[u8]>| content.ok().map(|c| String::from_utf8_lossy(c).into_owned());
-        let found = read_each(&Readers::new(dir.path()), &candidates, || (), work);
-        let expect: Vec<_> = (0..300u32).map(|n| (n % 7 != 0).then(|| n.to_string())).collect();
-        assert_eq!(found, expect);
+        read_each(&Readers::new(dir), candidates, || (), work)
+    }
+
+    #[test]
+    fn every_candidate_gets_its_own_result_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let (candidates, expect) = tree(dir.path());
+        assert_eq!(read(dir.path(), &candidates), expect);
+    }
+
+    /// A filter that holds for one thread of this test alone refuses to start others.
+    #[test]
+    #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    fn without_further_threads_the_calling_one_reads_everything() {
+        use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+        let rules = [libc::SYS_clone, libc::SYS_clone3].map(|call| (call, Vec::new())).into();
+        let arch = std::env::consts::ARCH.try_into().unwrap();
+        let refuse = SeccompAction::Errno(libc::EAGAIN.unsigned_abs());
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch).unwrap();
+        let program = BpfProgram::try_from(filter).unwrap();
+        let under_filter = std::thread::spawn(move || {
+            let dir = tempfile::tempdir().unwrap();
+            let (candidates, expect) = tree(dir.path());
+            seccompiler::apply_filter(&program).unwrap();
+            assert!(std::thread::Builder::new().spawn(|| ()).is_err(), "the filter lets threads start");
+            assert_eq!(read(dir.path(), &candidates), expect);
+        });
+        under_filter.join().unwrap();
     }
 }

@@ -11,15 +11,16 @@ use super::read::{Candidate, Readers, read_indexed};
 use super::searcher::Searcher;
 use super::text::find_identifier;
 use super::{Hit, Query, SearchResult};
-use crate::error::{QueryError, StoreError};
+use crate::error::QueryError;
 use crate::record::{FileId, bytes_path};
+use crate::store::StoreReader;
 use crate::symbols::{Extractor, Grammar, NameHash, Stored, Symbol, SymbolKind, Symbols, VERSION, encode};
 use crate::text::encoding::{Decoded, decode};
 use crate::text::language::Language;
 use crate::text::runs::RunMasks;
 use crate::text::segment::DocFile;
-use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::cmp::{Ordering, Reverse};
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::Range;
 
@@ -27,6 +28,10 @@ use std::ops::Range;
 const PARSED_MAX: usize = 128;
 /// Matches that are kept while all symbols are gone over, for each that is wanted.
 const KEPT_PER_WANTED: usize = 4;
+/// At least so many: the first hits are the same whatever the limit is.
+const KEPT_MIN: usize = 4096;
+/// Stored symbols that are gone over at once, some milliseconds of work: other searches of the snapshot wait meanwhile.
+const WALKED_BYTES: usize = 1 << 20;
 /// A definition has its name within so many lines of where it begins, attributes and types included.
 const NAME_LINES_MAX: usize = 16;
 
@@ -193,6 +198,8 @@ struct Answer {
     unknown: usize,
     read: usize,
     unreadable: usize,
+    /// Whether there are more than were kept.
+    dropped: bool,
     plan: String,
 }
 
@@ -222,31 +229,36 @@ impl Search<'_> {
     /// Symbols of all files whose name fits in any way.
     fn all(&self, exact: Answer) -> Result<Answer, QueryError> {
         let planned = Planned { plan: Plan::All, ..self.wanted.plan() };
-        let dirs: HashMap<FileId, DocFile> =
+        let docs: HashMap<FileId, DocFile> =
             self.documents(&planned)?.into_iter().map(|file| (file.id, file)).collect();
+        let (kept, per_file) = (self.kept(), self.query.per_file_or_all());
+        let mut answer = exact;
         let mut found = Vec::new();
         let mut files = 0;
-        // With globs nobody knows yet how many of them are wanted.
-        let kept = if self.query.globs.is_empty() { self.kept() } else { usize::MAX };
-        let walked = self.searcher.with_reader(|reader| {
-            if !self.usable {
-                return Ok(());
-            }
-            reader.for_each_symbols(|id, bytes| {
-                if dirs.contains_key(&id) {
-                    files += 1;
-                    self.add(id, bytes, Fit::Humps, &mut found);
-                    keep_best(&mut found, kept);
-                }
-                Ok(())
-            })
-        });
-        walked.map_err(|error: StoreError| self.searcher.failed(error))?;
-        let mut answer = Answer { plan: format!("symbols of {files} files"), looked_at: files, ..exact };
-        answer.unknown = dirs.len().saturating_sub(files);
+        let mut next = self.usable.then_some(0);
+        while let Some(first) = next {
+            let mut of_piece = Vec::new();
+            let walk = |reader: &StoreReader| {
+                reader.for_each_symbols_from(first, WALKED_BYTES, |id, bytes| {
+                    if docs.contains_key(&id) {
+                        files += 1;
+                        let start = of_piece.len();
+                        self.add(id, bytes, Fit::Humps, &mut of_piece);
+                        keep_of_file(&mut of_piece, start, per_file);
+                    }
+                    Ok(())
+                })
+            };
+            next = self.searcher.with_reader(walk).map_err(|error| self.searcher.failed(error))?;
+            self.retain_accepted(&docs, &mut of_piece)?;
+            found.append(&mut of_piece);
+            answer.dropped |= keep_best(&mut found, kept);
+        }
+        (answer.plan, answer.looked_at) = (format!("symbols of {files} files"), files);
+        answer.unknown = docs.len().saturating_sub(files);
         for found in &found {
             if !answer.files.contains_key(&found.file)
-                && let Some(file) = dirs.get(&found.file)
+                && let Some(file) = docs.get(&found.file)
             {
                 self.place(*file, &mut answer)?;
             }
@@ -256,8 +268,27 @@ impl Search<'_> {
         Ok(answer)
     }
 
+    /// Drops what is in files whose path is filtered out, before it takes the place of others.
+    fn retain_accepted(&self, docs: &HashMap<FileId, DocFile>, found: &mut Vec<Found>) -> Result<(), QueryError> {
+        if self.query.globs.is_empty() {
+            return Ok(());
+        }
+        let mut accepted = HashSet::new();
+        for of_file in found.chunk_by(|a, b| a.file == b.file) {
+            let Some(doc) = docs.get(&of_file[0].file) else { continue };
+            let accept = |dir_path: &[u8], name: &[u8]| {
+                if self.filter.accepts(dir_path, name) {
+                    accepted.insert(doc.id);
+                }
+            };
+            self.searcher.with_name(*doc, accept).map_err(|error| self.searcher.failed(error))?;
+        }
+        found.retain(|found| accepted.contains(&found.file));
+        Ok(())
+    }
+
     fn kept(&self) -> usize {
-        self.query.limit_or_all().saturating_add(1).saturating_mul(KEPT_PER_WANTED)
+        self.query.limit_or_all().saturating_add(1).saturating_mul(KEPT_PER_WANTED).max(KEPT_MIN)
     }
 
     /// The files that may define the name: of those that there is a grammar for.
@@ -344,7 +375,7 @@ impl Search<'_> {
 
     /// Looks at the files of the best symbols, and shows their lines.
     fn hits(&self, answer: Answer) -> Result<SearchResult, QueryError> {
-        let Answer { mut found, files, looked_at, unknown, read, unreadable, plan } = answer;
+        let Answer { mut found, files, looked_at, unknown, read, unreadable, dropped, plan } = answer;
         let path = |found: &Found| files.get(&found.file).map(Candidate::path);
         found.sort_by(|a, b| {
             b.rank.cmp(&a.rank).then_with(|| path(a).cmp(&path(b))).then_with(|| a.symbol.line.cmp(&b.symbol.line))
@@ -352,7 +383,7 @@ impl Search<'_> {
         let (limit, per_file) = (self.query.limit_or_all(), self.query.per_file_or_all());
         let mut result =
             SearchResult { candidates: looked_at, files_read: read, unreadable, plan, ..SearchResult::default() };
-        result.symbols_pending = unknown;
+        (result.symbols_pending, result.truncated) = (unknown, dropped);
         let mut of_file: HashMap<FileId, Vec<usize>> = HashMap::new();
         let mut taken = 0;
         for (index, found) in found.iter().enumerate() {
@@ -395,7 +426,8 @@ impl Search<'_> {
         Ok(result)
     }
 
-    /// The lines of symbols in the file as it is now. One that has moved is looked for anew.
+    /// The lines of symbols in the file as it is now. When it has changed, its symbols are extracted anew: what stands near
+    /// the old place may be a mention.
     fn shown<'f>(
         &self,
         wanted: impl Iterator<Item = (usize, &'f Found)>,
@@ -404,28 +436,23 @@ impl Search<'_> {
         candidate: &Candidate,
     ) -> Vec<(usize, Hit)> {
         let Decoded::Text { text, .. } = decode(content, scratch) else { return Vec::new() };
-        let text = text.as_bytes();
-        let lines = line_starts(text);
+        let bytes = text.as_bytes();
+        let lines = line_starts(bytes);
+        let is_as_recorded = candidate.is_as_recorded(&self.searcher.root);
+        let placed = |symbol: Symbol| place_of(bytes, &lines, &symbol).map(|place| (symbol, place));
         let mut anew = None;
         let mut hits = Vec::new();
         for (at, found) in wanted {
-            let mut symbol = found.symbol.clone();
-            let mut place = place_of(text, &lines, &symbol);
-            if place.is_none() {
+            let known = if is_as_recorded { placed(found.symbol.clone()) } else { None };
+            let now = known.or_else(|| {
                 let anew = anew.get_or_insert_with(|| {
-                    grammar_of(candidate, content)
-                        .map(|grammar| extractor.extract(grammar, &String::from_utf8_lossy(text)))
+                    let grammar = grammar_of(candidate, content);
+                    grammar.map_or_else(Vec::new, |grammar| extractor.extract(grammar, text).symbols)
                 });
-                let moved = anew.iter().flat_map(|all| &all.symbols);
-                let same = |other: &&Symbol| other.name == symbol.name && other.kind == symbol.kind;
-                let Some(moved) = moved.filter(same).min_by_key(|other| other.line.abs_diff(symbol.line)) else {
-                    continue;
-                };
-                symbol = moved.clone();
-                place = place_of(text, &lines, &symbol);
-            }
-            let Some((number, line, column)) = place else { continue };
-            let shown = Shown::around(text, line, column, self.query.context);
+                take_moved(anew, &found.symbol).and_then(placed)
+            });
+            let Some((symbol, (number, line, column))) = now else { continue };
+            let shown = Shown::around(bytes, line, column, self.query.context);
             let position = (number as u64 + 1, column as u64 + 1);
             let score = (found.rank.0 as u8 + 1).into();
             let mut hit = Hit::new(bytes_path(candidate.path()), position, score, shown);
@@ -436,12 +463,38 @@ impl Search<'_> {
     }
 }
 
-/// Keeps the best ones once there are twice as many.
-fn keep_best(found: &mut Vec<Found>, kept: usize) {
-    if found.len() / 2 >= kept {
-        found.select_nth_unstable_by(kept, |a, b| b.rank.cmp(&a.rank));
-        found.truncate(kept);
+/// Takes the symbol out of `symbols` that is the same as `before`, the nearest one if there are several.
+fn take_moved(symbols: &mut Vec<Symbol>, before: &Symbol) -> Option<Symbol> {
+    let same =
+        |other: &Symbol| other.name == before.name && other.kind == before.kind && other.container == before.container;
+    let moved = symbols.iter().enumerate().filter(|(_, other)| same(other));
+    let (at, _) = moved.min_by_key(|(_, other)| other.line.abs_diff(before.line))?;
+    Some(symbols.remove(at))
+}
+
+/// The better one first; of equals, the first one.
+fn by_rank(a: &Found, b: &Found) -> Ordering {
+    b.rank.cmp(&a.rank).then_with(|| (a.file, a.symbol.line).cmp(&(b.file, b.symbol.line)))
+}
+
+/// Of what was found in one file, which begins at `start`, keeps the best ones: one more than it may show, which tells that
+/// there are more.
+fn keep_of_file(found: &mut Vec<Found>, start: usize, per_file: usize) {
+    let kept = per_file.saturating_add(1);
+    if found.len() - start > kept {
+        found[start..].sort_by(by_rank);
+        found.truncate(start + kept);
     }
+}
+
+/// Keeps the best ones once there are twice as many. Returns whether any were dropped.
+fn keep_best(found: &mut Vec<Found>, kept: usize) -> bool {
+    if found.len() / 2 < kept {
+        return false;
+    }
+    found.select_nth_unstable_by(kept, by_rank);
+    found.truncate(kept);
+    true
 }
 
 fn name_of(candidate: &Candidate) -> &[u8] {
@@ -540,7 +593,7 @@ mod tests {
     fn exact_names_are_found_by_their_runs() {
         assert_eq!(
             Wanted::parse("schedule_timeout").unwrap().plan().plan.to_string(),
-            "AND(exact(schedule), exact(timeout))"
+            r#"AND(exact:"schedule", exact:"timeout")"#
         );
     }
 }

@@ -1,11 +1,16 @@
 //! Words to a scored query, and the best line of a file.
 
 use super::definition::{self, Definition, Name, PLACES_MAX, PLACES_OF_WORD_MAX, Wanted};
+use crate::error::QueryError;
 use crate::text::runs::{RUN_BYTES_MAX, RunMasks};
 use crate::text::schema::{Fields, has_frequencies};
 use std::ops::Range;
 use tantivy::query::{BooleanQuery, EmptyQuery, Occur, Query as TantivyQuery, RegexQuery, TermQuery};
 use tantivy::schema::IndexRecordOption;
+
+/// Words of a query, each part of an identifier counted: finding the line with the most of them takes time that grows with
+/// the square of their number.
+const WORDS_MAX: usize = 64;
 
 /// One word of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +63,23 @@ pub(super) fn words(query: &str) -> Vec<Word> {
         }
     }
     words
+}
+
+/// As [`words`], of a query that has not too many.
+///
+/// # Errors
+/// When it has.
+pub(super) fn bounded_words(query: &str) -> Result<Vec<Word>, QueryError> {
+    let words = words(query);
+    let count: usize = words.iter().map(|word| word.needles().count()).sum();
+    if count > WORDS_MAX {
+        let detail = format!(
+            "the query has {count} words, parts of identifiers counted, and {WORDS_MAX} are the most: use fewer, or search \
+             for it as a substring"
+        );
+        return Err(QueryError::Pattern { detail });
+    }
+    Ok(words)
 }
 
 impl Word {
@@ -414,6 +436,16 @@ mod tests {
         let kinds: Vec<_> = words("a_b time* \"x y\" -").into_iter().map(|word| (word.typed, word.kind)).collect();
         let expect = [("a_b", WordKind::Plain), ("time", WordKind::Prefix), ("x y", WordKind::Phrase)];
         assert_eq!(kinds, expect.map(|(typed, kind)| (typed.to_owned(), kind)));
+    }
+
+    #[test]
+    fn too_many_words_are_refused() {
+        let count = |query: &str| bounded_words(query).map(|words| words.len()).map_err(|error| error.to_string());
+        assert_eq!(count(&"word ".repeat(WORDS_MAX)), Ok(WORDS_MAX));
+        for query in ["word ".repeat(WORDS_MAX + 1), "a_".repeat(WORDS_MAX + 1), "aB".repeat(WORDS_MAX)] {
+            let refused = count(&query).unwrap_err();
+            assert!(refused.contains("words") && refused.contains("64 are the most: use fewer"), "{refused}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::rank::{DirRank, Features, Kind, PathRank, Ranker, looks_generated};
 use super::read::{Candidate, Readers, read_each};
 use super::searcher::{FIRST_ROUND, Searcher};
 use super::stored::StoredDefinitions;
-use super::text::{BestLine, Closeness, Names, Word, best_line, plan_text, query_for, words};
+use super::text::{BestLine, Closeness, Names, Word, best_line, bounded_words, plan_text, query_for};
 use super::{Hit, Query, Ranking, SearchResult};
 use crate::error::QueryError;
 use crate::record::{DirId, bytes_path};
@@ -77,7 +77,7 @@ struct Found {
 
 impl Searcher {
     pub(super) fn text_search(&self, query: &Query, filter: &Filter) -> Result<SearchResult, QueryError> {
-        let words = words(&query.pattern);
+        let words = bounded_words(&query.pattern)?;
         let mut result = SearchResult::default();
         if words.is_empty() {
             return Ok(result);

@@ -1,6 +1,7 @@
 //! Opens the LMDB environment. One of the few modules that may use `unsafe`: opening and resizing a memory map.
 #![allow(unsafe_code)]
 
+use super::schema::{FORMAT, META_FORMAT};
 use super::seal::seal_data;
 use crate::error::StoreError;
 use crate::failpoint::reached;
@@ -112,7 +113,10 @@ impl Store {
         };
         let tables = match open_tables(&env)? {
             Some(tables) => tables,
-            None => create_tables(&env)?,
+            None => {
+                refuse_other_format(&env)?;
+                create_tables(&env)?
+            }
         };
         let file = identity(&path.join(FILE));
         let store = Store { env, tables, readers: Arc::default(), read_only, dir: path.into(), file };
@@ -345,6 +349,21 @@ fn open_tables(env: &Env<WithoutTls>) -> Result<Option<Tables>, StoreError> {
         Ok(<[_; TABLES.len()]>::try_from(tables).map_or(CommitOrAbort::Abort(()), CommitOrAbort::Commit))
     })?;
     Ok(opened.commit().map(Tables::from))
+}
+
+/// An index of another format may have other tables. Nothing is to be added to it.
+fn refuse_other_format(env: &Env<WithoutTls>) -> Result<(), StoreError> {
+    let opened = env.open_databases_and_commit(env.read_txn()?, |opener, txn| -> heed::Result<_> {
+        let meta = opener.open_database::<Bytes, Bytes>(txn, Some(TABLES[0]))?;
+        Ok(meta.map_or(CommitOrAbort::Abort(()), CommitOrAbort::Commit))
+    })?;
+    let Some(meta) = opened.commit() else { return Ok(()) };
+    let txn = env.read_txn()?;
+    let found = meta.get(&txn, META_FORMAT)?.and_then(|value| value.first_chunk().copied()).map(u32::from_le_bytes);
+    match found {
+        Some(found) if found != FORMAT => Err(StoreError::Format { found, supported: FORMAT }),
+        _ => Ok(()),
+    }
 }
 
 fn create_tables(env: &Env<WithoutTls>) -> Result<Tables, StoreError> {

@@ -48,12 +48,28 @@ fn piece_key(id: FileId, piece: u16) -> [u8; 6] {
 impl Store {
     /// Keeps the symbols of those of the files that are still what they were, and notes how far this has come. Returns how
     /// many files had changed. Symbols of another version are dropped first.
-    pub(crate) fn write_symbols(&self, files: &[FileSymbols], state: SymbolsState) -> Result<u64, StoreError> {
+    ///
+    /// `known` is what was there the last time. When that is gone, because the index was thrown away or repaired meanwhile,
+    /// its ids mean something else: nothing is written, and `None` returned.
+    pub(crate) fn write_symbols(
+        &self,
+        files: &[FileSymbols],
+        known: SymbolsState,
+        state: SymbolsState,
+    ) -> Result<Option<u64>, StoreError> {
         self.write(|txn, tables| {
-            let before = tables.meta.get(txn, META_SYMBOLS)?.map(decode_state).transpose()?;
-            if before.is_some_and(|before| before.version != state.version) {
+            let before = tables.meta.get(txn, META_SYMBOLS)?.map_or(Ok(SymbolsState::default()), decode_state)?;
+            if before.version == known.version && before.done_below < known.done_below
+                || before.version != known.version && before.version != state.version
+            {
+                return Ok(None);
+            }
+            if before.version != state.version {
                 tables.symbols.clear(txn)?;
             }
+            // Another extraction may have come further.
+            let same = before.version == state.version;
+            let done_below = if same { state.done_below.max(before.done_below) } else { state.done_below };
             let mut changed = 0;
             let mut pieces = Vec::new();
             for file in files {
@@ -67,8 +83,8 @@ impl Store {
             // In order, so that pages are filled up.
             pieces.sort_unstable_by_key(|(key, _)| *key);
             put_sorted(txn, tables.symbols, pieces.iter().map(|(key, piece)| (&key[..], seal(key, piece.to_vec()))))?;
-            tables.meta.put(txn, META_SYMBOLS, &encode_state(state))?;
-            Ok(changed)
+            tables.meta.put(txn, META_SYMBOLS, &encode_state(SymbolsState { done_below, ..state }))?;
+            Ok(Some(changed))
         })
     }
 }
@@ -136,11 +152,26 @@ impl StoreReader {
     /// Calls `each` with the id and bytes of each version that has symbols.
     pub(crate) fn for_each_symbols(
         &self,
-        mut each: impl FnMut(FileId, &[u8]) -> Result<(), StoreError>,
+        each: impl FnMut(FileId, &[u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        self.for_each_symbols_from(0, usize::MAX, each).map(drop)
+    }
+
+    /// The same for versions from the id `first` on, until they have `most` bytes together. Returns where to go on; `None`
+    /// at the end.
+    pub(crate) fn for_each_symbols_from(
+        &self,
+        first: FileId,
+        most: usize,
+        mut each: impl FnMut(FileId, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<Option<FileId>, StoreError> {
         let mut bytes = Vec::new();
         let mut at = None;
-        for item in self.tables().symbols.iter(self.txn())? {
+        let mut total = 0usize;
+        let first_key = piece_key(first, 0);
+        // From the very first key on: one that is damaged may sort before those of the first id.
+        let from = if first == 0 { Bound::Unbounded } else { Bound::Included(&first_key[..]) };
+        for item in self.tables().symbols.range(self.txn(), &(from, Bound::Unbounded))? {
             let (key, value) = item?;
             let (id, number) = key.split_first_chunk::<4>().ok_or_else(|| damaged("symbols", key))?;
             let id = FileId::from_be_bytes(*id);
@@ -151,6 +182,10 @@ impl StoreReader {
             if at != Some(id) {
                 if let Some(before) = at.replace(id) {
                     each(before, &bytes)?;
+                    total = total.saturating_add(bytes.len());
+                    if total >= most {
+                        return Ok(Some(id));
+                    }
                 }
                 bytes.clear();
             }
@@ -161,7 +196,8 @@ impl StoreReader {
             }
             bytes.extend_from_slice(unseal("symbols", key, value)?);
         }
-        at.map_or(Ok(()), |last| each(last, &bytes))
+        at.map_or(Ok(()), |last| each(last, &bytes))?;
+        Ok(None)
     }
 }
 
@@ -211,6 +247,23 @@ mod tests {
                 Ok(())
             })
             .unwrap();
+        assert_eq!(in_pieces(&reader), found);
+        found
+    }
+
+    /// The same, one version at a time.
+    fn in_pieces(reader: &StoreReader) -> Vec<(FileId, usize)> {
+        let mut found = Vec::new();
+        let mut next = Some(0);
+        while let Some(first) = next {
+            let before = found.len();
+            let each = |id, all: &[u8]| {
+                found.push((id, all.len()));
+                Ok(())
+            };
+            next = reader.for_each_symbols_from(first, 1, each).unwrap();
+            assert!(found.len() <= before + 1, "{found:?}");
+        }
         found
     }
 
@@ -227,15 +280,21 @@ mod tests {
             symbols("c", 9, 5),
             symbols("d", 4, 5),
         ];
-        assert_eq!(store.write_symbols(&files, state).unwrap(), 2, "one has changed, and one is gone");
+        let none = SymbolsState::default();
+        assert_eq!(store.write_symbols(&files, none, state).unwrap(), Some(2), "one has changed, and one is gone");
         assert_eq!(stored(&store), [(1, 1), (2, 3 * PIECE_BYTES_MAX), (3, PIECE_BYTES_MAX + 1)]);
         let reader = StoreReader::begin(&store).unwrap();
         assert_eq!((reader.symbols_state().unwrap(), reader.symbol_files().unwrap()), (state, 3));
         drop(reader);
         publish(&store, 2, &[("c", 4, Some(3))], vec![Removal { parent: ROOT, name: "b".into(), gone: Gone::File(2) }]);
         assert_eq!(stored(&store), [(1, 1)]);
-        store.write_symbols(&[symbols("c", 4, 8)], SymbolsState { version: 2, done_below: 5 }).unwrap();
+        let next = SymbolsState { version: 2, done_below: 5 };
+        assert_eq!(store.write_symbols(&[symbols("c", 4, 8)], state, next).unwrap(), Some(0));
         assert_eq!(stored(&store), [(4, 8)], "those of another version go");
+        let ahead = SymbolsState { done_below: 9, ..next };
+        assert_eq!(store.write_symbols(&[symbols("a", 1, 8)], ahead, ahead).unwrap(), None, "another index is there");
+        assert_eq!(store.write_symbols(&[symbols("a", 1, 8)], none, state).unwrap(), Some(0), "nothing was known");
+        assert_eq!(store.write_symbols(&[symbols("a", 1, 8)], next, next).unwrap(), None);
         store.forget_files().unwrap();
         assert_eq!(stored(&store), []);
     }

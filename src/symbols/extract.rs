@@ -12,6 +12,8 @@ use tree_sitter::{Node, ParseOptions, Parser, Tree, TreeCursor};
 
 /// Declarators within declarators that are followed: no program has as many.
 const DECLARATORS_MAX: usize = 32;
+/// Nodes of a tree between two looks at the time.
+const NODES_BETWEEN_LOOKS: u32 = 4096;
 
 /// Extracts definitions; keeps a parser a grammar.
 #[derive(Default)]
@@ -96,9 +98,7 @@ impl Extractor {
             return Extracted { symbols: Vec::new(), cut: Some(Cut::Time) };
         };
         let mut walk = Walk { loaded, grammar, text, scopes: Vec::new(), symbols: Vec::new() };
-        if !walk.all(&tree) {
-            cut = cut.or(Some(Cut::Count));
-        }
+        cut = walk.all(&tree, is_over).or(cut);
         let mut symbols = walk.symbols;
         // A definition is met before what it holds, but a variable after the type that its declaration defines.
         symbols.sort_by_key(|symbol| symbol.line);
@@ -133,6 +133,7 @@ fn parse(parser: &mut Parser, text: &str, is_over: impl Fn() -> bool) -> Option<
 struct Scope {
     /// They are deeper in the tree than this.
     depth: usize,
+    /// With those of the scopes around it; empty when that is too long for anyone.
     name: String,
     /// Functions in it are methods.
     is_type: bool,
@@ -147,8 +148,9 @@ struct Walk<'t> {
 }
 
 impl<'t> Walk<'t> {
-    /// Goes over the tree. Returns whether there was room for all.
-    fn all(&mut self, tree: &'t Tree) -> bool {
+    /// Goes over the tree. Returns why it has stopped, if not at the end.
+    fn all(&mut self, tree: &'t Tree, is_over: impl Fn() -> bool) -> Option<Cut> {
+        let mut nodes = 0u32;
         let mut cursor: TreeCursor<'t> = tree.walk();
         let mut depth = 0;
         loop {
@@ -161,7 +163,12 @@ impl<'t> Walk<'t> {
                 meaning.enter
             });
             if self.symbols.len() >= SYMBOLS_PER_FILE_MAX {
-                return false;
+                return Some(Cut::Count);
+            }
+            nodes = nodes.wrapping_add(1);
+            if nodes.is_multiple_of(NODES_BETWEEN_LOOKS) && is_over() {
+                self.symbols.clear();
+                return Some(Cut::Time);
             }
             if enter && cursor.goto_first_child() {
                 depth += 1;
@@ -169,7 +176,7 @@ impl<'t> Walk<'t> {
             }
             while !cursor.goto_next_sibling() {
                 if !cursor.goto_parent() {
-                    return true;
+                    return None;
                 }
                 depth -= 1;
             }
@@ -285,8 +292,8 @@ impl<'t> Walk<'t> {
         let receiver = self.receiver(node);
         let in_type = self.scopes.last().is_some_and(|scope| scope.is_type) || scope.is_some();
         let kind = if kind == SymbolKind::Function && in_type { SymbolKind::Method } else { kind };
-        let outer = self.scopes.iter().map(|scope| &scope.name[..]).filter(|name| !name.is_empty());
-        let container = outer.chain(scope).chain(receiver).collect::<Vec<_>>().join("::");
+        let outer = self.scopes.last().map(|scope| &scope.name[..]).filter(|name| !name.is_empty());
+        let container = outer.into_iter().chain(scope).chain(receiver).collect::<Vec<_>>().join("::");
         self.symbols.push(Symbol {
             name: name.to_owned(),
             kind,
@@ -304,7 +311,10 @@ impl<'t> Walk<'t> {
     }
 
     fn open(&mut self, depth: usize, name: &str, is_type: bool) {
-        self.scopes.push(Scope { depth, name: name.to_owned(), is_type });
+        let outer = self.scopes.last().map_or("", |scope| &scope.name);
+        let name = if outer.is_empty() { name.to_owned() } else { format!("{outer}::{name}") };
+        let name = if name.len() <= SYMBOL_NAME_BYTES_MAX { name } else { String::new() };
+        self.scopes.push(Scope { depth, name, is_type });
     }
 
     fn text_of(&self, node: Node<'t>) -> &'t str {

@@ -100,11 +100,18 @@ fn json_shapes() {
     check(&["-F", "schedule_timeout", "-l"], r#"{"path":""}"#, &format!(r#"{{"files":1,{rest}}}"#));
     let counted = format!(r#"{{"files":1,"lines":3,{rest}}}"#);
     check(&["-F", "schedule_timeout", "-c"], r#"{"path":"","lines":1}"#, &counted);
+    let cut = format!(r#"{{"hits":1,"files":1,"truncated":true,{rest}}}"#);
+    check(&["-F", "schedule_timeout", "--limit", "1"], "", &cut);
+    let cut = format!(r#"{{"files":1,"lines":1,"truncated":true,{rest}}}"#);
+    check(&["-F", "schedule_timeout", "-c", "--limit", "1"], "", &cut);
     let suggested = format!(r#"{{"hits":0,"files":0,{rest},"suggestions":[""]}}"#);
     check(&["schedule_timeuot"], "", &suggested);
     check(&["zzyzxzzyzx"], "", &format!(r#"{{"hits":0,"files":0,{rest}}}"#));
     let json = tree.expect(0, &["search", "--json", "-F", "schedule_timeuot"]).json_lines();
     assert_eq!(json[0]["summary"]["suggestions"], serde_json::json!(["schedule_timeout"]));
+    std::fs::remove_file(tree.path("d.c")).unwrap();
+    check(&["-F", "schedule_timeout"], "", &format!(r#"{{"hits":2,"files":1,"unreadable":1,{rest}}}"#));
+    check(&["-F", "schedule_timeout", "-l"], "", &format!(r#"{{"files":1,"unreadable":1,{rest}}}"#));
 }
 
 #[test]

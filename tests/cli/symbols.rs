@@ -49,6 +49,10 @@ fn names_are_searched_with_and_without_extraction() {
         "{}",
         early.err
     );
+    for shown in [&[][..], &["-l"]] {
+        let args = [&["search", "--mode", "symbol", "take*", "--json"], shown].concat();
+        assert_eq!(tree.expect(0, &args).json_lines()[0]["summary"]["symbols_pending"], 3, "{args:?}");
+    }
     let status = tree.expect(0, &["status", "--json"]).json_lines();
     assert_eq!(status[0]["symbols"].to_string(), r#"{"files":0,"pending":3}"#);
 

@@ -101,7 +101,10 @@ fn write_symbols(store: &Store, files: impl Iterator<Item = FileRecord>, len: u3
         filter: vec![1; 1 + (file.meta.id % 7 * len / 9) as usize],
     };
     let files: Vec<_> = files.map(symbols).collect();
-    assert_eq!(store.write_symbols(&files, SymbolsState { version: 1, done_below: 9 }).unwrap(), 0);
+    assert_eq!(
+        store.write_symbols(&files, SymbolsState::default(), SymbolsState { version: 1, done_below: 9 }).unwrap(),
+        Some(0)
+    );
 }
 
 fn publish(store: &Store, generation: u64, batch: Batch) {
