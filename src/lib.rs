@@ -67,6 +67,6 @@ pub use engine::{
 pub use error::{Error, OpenError, QueryError, RunError, Skip};
 pub use io::BackendChoice;
 pub use leindex_fallback::IoStats;
-pub use query::{FileMatch, FileMatches, Hit, Mode, Query, Ranking, SearchResult, Sort};
+pub use query::{FileMatch, FileMatches, Hit, Mode, PathFilter, Query, Ranking, SearchResult, Sort};
 pub use shard::placement::Placement;
 pub use shard::{find_repository, git_directories, is_private_data};

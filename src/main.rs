@@ -12,8 +12,8 @@ fn main() -> std::process::ExitCode {
         cli::Next::Exit(code) => code,
         #[cfg(feature = "mcp")]
         cli::Next::Serve(serve) => {
-            let (allow_remote, hosts) = (serve.allow_remote, serve.hosts);
-            let http = serve.http.map(|addr| mcp::Http { addr, allow_remote, hosts });
+            let (allow_remote, hosts, roots) = (serve.allow_remote, serve.hosts, serve.roots);
+            let http = serve.http.map(|addr| mcp::Http { addr, allow_remote, hosts, roots });
             let settings = mcp::Settings { root: serve.root, opener: serve.opener, watches: serve.watches, http };
             cli::served(mcp::serve(settings))
         }

@@ -248,6 +248,9 @@ pub(crate) struct McpArgs {
     /// A host name by which requests may name this server, besides localhost; can be given repeatedly
     #[arg(long, value_name = "NAME", requires = "http")]
     pub(crate) allow_host: Vec<String>,
+    /// A directory at or below which clients may choose a project over HTTP, besides PATH; can be given repeatedly
+    #[arg(long, value_name = "DIR", requires = "http")]
+    pub(crate) allow_root: Vec<PathBuf>,
     /// Index once at the start, and then only when a client asks for it
     #[arg(long)]
     pub(crate) no_watch: bool,

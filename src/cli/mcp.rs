@@ -20,11 +20,12 @@ pub(crate) struct Serve {
     pub(crate) http: Option<SocketAddr>,
     pub(crate) allow_remote: bool,
     pub(crate) hosts: Vec<String>,
+    pub(crate) roots: Vec<PathBuf>,
 }
 
 /// Looks at the command line, and not at the tree: that is done when the server has begun to answer.
 pub(crate) fn prepare(args: McpArgs, common: &CommonArgs) -> Result<Serve, Failure> {
-    let McpArgs { run, rules, http, allow_remote, allow_host, no_watch, path } = args;
+    let McpArgs { run, rules, http, allow_remote, allow_host, allow_root, no_watch, path } = args;
     let options = Options::from_args(common).with_run(&run).with_rules(&rules);
     log::start(&options, &Ui::new(&options));
     let root =
@@ -34,6 +35,11 @@ pub(crate) fn prepare(args: McpArgs, common: &CommonArgs) -> Result<Serve, Failu
             })?),
             None => root::indexed_above(options.clone())?,
         };
+    let roots = allow_root.iter().map(|root| {
+        let what = |error| format!("--allow-root {}: {error}: give the path of a directory", root.display());
+        root.canonicalize().map_err(|error| Failure::Fatal(what(error)))
+    });
+    let roots = roots.collect::<Result<Vec<_>, Failure>>()?;
     // An index directory of the command line belongs to the tree of the command line.
     let (own, given) = (root.clone(), options);
     let opener = Box::new(move |tree: &Path| {
@@ -43,7 +49,7 @@ pub(crate) fn prepare(args: McpArgs, common: &CommonArgs) -> Result<Serve, Failu
         }
         open(tree, options).map_err(|failure| failure.into_exit().1.unwrap_or_default())
     });
-    Ok(Serve { root, opener, watches: !no_watch, http, allow_remote, hosts: allow_host })
+    Ok(Serve { root, opener, watches: !no_watch, http, allow_remote, hosts: allow_host, roots })
 }
 
 fn open(tree: &Path, options: Options) -> Result<Engine, Failure> {

@@ -32,6 +32,8 @@ pub(crate) enum Outcome {
     Job {
         job: Arc<Job>,
         waits: bool,
+        /// The project to be forgotten when it has ended well.
+        closes: Option<Arc<Project>>,
     },
 }
 
@@ -48,12 +50,15 @@ pub(crate) enum Refusal {
     Wrong(String),
     /// There is no index before this operation has published something.
     NotYet(Arc<Job>),
+    /// There is no index, and nothing goes on that would make one.
+    NoIndex,
 }
 
 impl Refusal {
     pub(crate) fn message(&self) -> String {
         match self {
             Refusal::Wrong(message) => message.clone(),
+            Refusal::NoIndex => "there is no index yet: call manage_project with action refresh".into(),
             Refusal::NotYet(job) => format!(
                 "nothing is indexed yet: {} is going on, {} files so far: call again in some seconds, \
                  or look at manage_operations list",
@@ -72,6 +77,8 @@ impl From<String> for Refusal {
 
 /// Which index has answered, and how far it can be trusted.
 pub(crate) struct About {
+    /// Clients that share a server share its project too.
+    root: String,
     generation: u64,
     is_complete: bool,
     freshness: Freshness,
@@ -79,14 +86,15 @@ pub(crate) struct About {
 }
 
 impl About {
-    pub(crate) fn new(server: &Server, snapshot: &Snapshot, freshness: Freshness) -> About {
+    pub(crate) fn new(server: &Server, project: &Project, snapshot: &Snapshot, freshness: Freshness) -> About {
+        let root = project.engine.root().to_string_lossy().into_owned();
         let indexing = server.jobs.current().map(|job| (job.id(), job.files()));
-        About { generation: snapshot.generation(), is_complete: snapshot.is_complete(), freshness, indexing }
+        About { root, generation: snapshot.generation(), is_complete: snapshot.is_complete(), freshness, indexing }
     }
 
     /// One line for those who read.
     pub(crate) fn line(&self) -> String {
-        let mut line = format!("generation {}, {}", self.generation, in_words(self.freshness));
+        let mut line = format!("{}: generation {}, {}", self.root, self.generation, in_words(self.freshness));
         if !self.is_complete {
             line += "; NOT THE WHOLE TREE YET: its first index run has not ended";
         }
@@ -106,6 +114,7 @@ impl About {
     fn members(&self) -> Map<String, Value> {
         let indexing = self.indexing.as_ref().map(|(id, files)| json!({"operation_id": id, "files_so_far": files}));
         let about = json!({
+            "root": self.root,
             "generation": self.generation,
             "complete": self.is_complete,
             "freshness": freshness_json(self.freshness),

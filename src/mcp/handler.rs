@@ -5,8 +5,8 @@ use super::answer::{Answer, Outcome, Refusal};
 use super::args::Args;
 use super::jobs::{End, Job, State};
 use super::resources;
-use super::server::Server;
-use super::tools::{self, Call, Entry, manage_project_answer};
+use super::server::{Project, Server};
+use super::tools::{self, Call, Cost, Entry, For, manage_project_answer};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest, CustomResult, ErrorCode,
     ErrorData, Implementation, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
@@ -15,8 +15,10 @@ use rmcp::model::{
 };
 use rmcp::service::{Peer, RequestContext};
 use rmcp::{RoleServer, ServerHandler};
+use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// How long a call waits for the first index, rather than saying that there is none yet.
 const FIRST_INDEX_PATIENCE: Duration = Duration::from_secs(5);
@@ -61,19 +63,28 @@ impl ServerHandler for Handler {
         };
         let started = Instant::now();
         let call = Arc::new(Call { server: Arc::clone(&self.0), args: Args::new(request.arguments) });
-        let mut outcome = run(tool, &call).await?;
+        let mut outcome = run(tool, &call, &context.ct).await?;
         if let Err(Refusal::NotYet(job)) = &outcome {
             // A small tree is indexed before anybody has asked twice.
-            let _ = tokio::time::timeout(FIRST_INDEX_PATIENCE, job.ended()).await;
-            outcome = run(tool, &call).await?;
+            tokio::select! {
+                _ = tokio::time::timeout(FIRST_INDEX_PATIENCE, job.ended()) => {}
+                () = context.ct.cancelled() => return Err(given_up()),
+            }
+            outcome = run(tool, &call, &context.ct).await?;
         }
         let result = match outcome {
             Ok(Outcome::Answer(answer)) => {
                 self.0.latencies.add(started.elapsed());
                 success(answer)
             }
-            Ok(Outcome::Job { job, waits }) => self.follow(&job, waits, &context).await,
-            Err(refusal) => CallToolResult::error(vec![ContentBlock::text(refusal.message())]),
+            Ok(Outcome::Job { job, waits, closes }) => self.follow(&job, waits, closes, &context).await,
+            Err(refusal) => {
+                let text = match tool.whom {
+                    For::Agents => refusal.message(),
+                    For::LeIndex => json!({"success": false, "message": refusal.message()}).to_string(),
+                };
+                CallToolResult::error(vec![ContentBlock::text(text)])
+            }
         };
         Ok(result.into())
     }
@@ -97,11 +108,11 @@ impl ServerHandler for Handler {
     async fn read_resource(
         &self,
         request: ReadResourceRequestParams,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         let server = Arc::clone(&self.0);
         let uri = request.uri.clone();
-        let read = on_a_thread(move || resources::read(&server, &uri)).await?;
+        let read = bounded(&self.0, Cost::Search, &context.ct, move || resources::read(&server, &uri)).await?;
         match read {
             Ok(Some(contents)) => Ok(ReadResourceResult::new(vec![contents]).into()),
             Ok(None) => {
@@ -132,7 +143,13 @@ impl ServerHandler for Handler {
 impl Handler {
     /// Answers for an operation: at its end when that was asked for, with progress until then, and otherwise at once. A call that
     /// is cancelled while it waits cancels the operation.
-    async fn follow(&self, job: &Arc<Job>, waits: bool, context: &RequestContext<RoleServer>) -> CallToolResult {
+    async fn follow(
+        &self,
+        job: &Arc<Job>,
+        waits: bool,
+        closes: Option<Arc<Project>>,
+        context: &RequestContext<RoleServer>,
+    ) -> CallToolResult {
         let token = context.meta.get_progress_token();
         if waits || token.is_some() {
             tokio::select! {
@@ -141,9 +158,11 @@ impl Handler {
                 () = tell_progress(job, token, &context.peer) => {}
             }
         }
-        if job.action == "reset" && matches!(job.state(), State::Ended(End::Done(..))) {
+        if let Some(project) = closes
+            && matches!(job.state(), State::Ended(End::Done(..)))
+        {
             let server = Arc::clone(&self.0);
-            if on_a_thread(move || server.close()).await.is_err() {
+            if on_a_thread(move || server.close_this(&project)).await.is_err() {
                 tracing::error!("the project could not be closed");
             }
         }
@@ -185,9 +204,43 @@ fn success(answer: Answer) -> CallToolResult {
     result
 }
 
-async fn run(tool: &'static Entry, call: &Arc<Call>) -> Result<Result<Outcome, Refusal>, ErrorData> {
-    let call = Arc::clone(call);
-    on_a_thread(move || (tool.run)(&call)).await
+async fn run(
+    tool: &'static Entry,
+    call: &Arc<Call>,
+    cancelled: &CancellationToken,
+) -> Result<Result<Outcome, Refusal>, ErrorData> {
+    let (server, call) = (&call.server, Arc::clone(call));
+    bounded(server, tool.cost, cancelled, move || (tool.run)(&call)).await
+}
+
+/// Does what may block when it is its turn. Whoever has cancelled it does not wait any longer.
+async fn bounded<T: Send + 'static>(
+    server: &Server,
+    cost: Cost,
+    cancelled: &CancellationToken,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ErrorData> {
+    let done = async {
+        let permit = match cost {
+            // Nobody closes the semaphore.
+            Cost::Search => Arc::clone(&server.searches).acquire_owned().await.ok(),
+            Cost::Light => None,
+        };
+        on_a_thread(move || {
+            let done = work();
+            drop(permit);
+            done
+        })
+        .await
+    };
+    tokio::select! {
+        done = done => done,
+        () = cancelled.cancelled() => Err(given_up()),
+    }
+}
+
+fn given_up() -> ErrorData {
+    ErrorData::internal_error("the call was cancelled", None)
 }
 
 /// Does what may block on a thread of its own. A panic is an error of the one request.

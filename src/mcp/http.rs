@@ -1,24 +1,41 @@
 //! The protocol over HTTP ("streamable HTTP"), on this machine unless something else was asked for. Requests whose `Host` or
-//! `Origin` is not expected are refused, so that no web page can reach the server through a name that it controls.
+//! `Origin` is not expected are refused, so that no web page can reach the server through a name that it controls. Connections,
+//! sessions and the time that a request may take to arrive are bounded.
 
 use super::handler::Handler;
 use super::server::Server;
 use super::stdio::LINE_BYTES_MAX;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 /// A session that was silent for so long is forgotten: longer than a working day's breaks, and a session is small.
 const SESSION_SILENCE: Duration = Duration::from_secs(8 * 3600);
 /// How long a client may take to send the head of a request.
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+/// How long it may take to send the body.
+const BODY_PATIENCE: Duration = Duration::from_secs(60);
+/// Connections at once; others wait to be accepted.
+const CONNECTIONS_MAX: usize = 512;
+/// Sessions at once; more are refused.
+const SESSIONS_MAX: usize = 1024;
+/// The one path that is served.
+const PATH: &str = "/mcp";
 /// Before the next attempt when no connection can be accepted, for want of descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -30,6 +47,8 @@ pub(crate) struct Http {
     pub(crate) allow_remote: bool,
     /// Host names or addresses that requests may name besides those of this machine.
     pub(crate) hosts: Vec<String>,
+    /// Where `set_path` may go besides the project of the command line.
+    pub(crate) roots: Vec<PathBuf>,
 }
 
 impl Http {
@@ -62,7 +81,7 @@ pub(crate) async fn serve(server: Arc<Server>, http: &Http, ended: CancellationT
         format!("--http {}: {error}: choose another port, or port 0 for any that is free", http.addr)
     })?;
     let addr = listener.local_addr().map_err(|error| format!("--http {}: {error}", http.addr))?;
-    super::note(&format!("serving MCP on http://{addr}/mcp"));
+    super::note(&format!("serving MCP on http://{addr}{PATH}"));
     let hosts = http.allowed_hosts();
     if http.addr.ip().is_unspecified() && http.hosts.is_empty() {
         super::note("requests have to name localhost as their Host: --allow-host NAME allows others");
@@ -80,9 +99,14 @@ pub(crate) async fn serve(server: Arc<Server>, http: &Http, ended: CancellationT
     let mut sessions = LocalSessionManager::default();
     sessions.session_config.keep_alive = Some(SESSION_SILENCE);
     let handler = Handler(server);
-    let service = StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(sessions), config);
-    let service = TowerToHyperService::new(service);
+    let sessions = Arc::new(sessions);
+    let service = StreamableHttpService::new(move || Ok(handler.clone()), Arc::clone(&sessions), config);
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
+        let permit = tokio::select! {
+            () = ended.cancelled() => return Ok(()),
+            permit = Arc::clone(&connections).acquire_owned() => permit,
+        };
         let stream = tokio::select! {
             () = ended.cancelled() => return Ok(()),
             accepted = listener.accept() => match accepted {
@@ -95,14 +119,110 @@ pub(crate) async fn serve(server: Arc<Server>, http: &Http, ended: CancellationT
         };
         // Answers are small and waited for.
         let _ = stream.set_nodelay(true);
-        let service = service.clone();
+        let (service, sessions) = (service.clone(), Arc::clone(&sessions));
+        let service = service_fn(move |request| {
+            let (service, sessions) = (service.clone(), Arc::clone(&sessions));
+            async move { Ok::<_, Infallible>(answer(&service, &sessions, request).await) }
+        });
         tokio::spawn(async move {
+            // Given back at its end.
+            let _permit = permit;
             let mut connection = hyper::server::conn::http1::Builder::new();
             connection.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
             if let Err(error) = connection.serve_connection(TokioIo::new(stream), service).await {
                 tracing::debug!(%error, "a connection has ended");
             }
         });
+    }
+}
+
+/// Answers for everything but [`PATH`] itself, and when there is no room for another session.
+async fn answer(
+    service: &StreamableHttpService<Handler, LocalSessionManager>,
+    sessions: &LocalSessionManager,
+    request: Request<Incoming>,
+) -> Response<Answered<impl Body<Data = Bytes, Error = Infallible> + Unpin + use<>>> {
+    if request.uri().path() != PATH {
+        return own(StatusCode::NOT_FOUND, "MCP is spoken at /mcp, and nothing else is here\n");
+    }
+    let is_new = request.method() == Method::POST && !request.headers().contains_key("mcp-session-id");
+    if is_new && sessions.sessions.read().await.len() >= SESSIONS_MAX {
+        return own(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "there are too many sessions: end some with DELETE, or come later\n",
+        );
+    }
+    service.handle(request.map(Timed::new)).await.map(Answered::Theirs)
+}
+
+fn own<B>(status: StatusCode, text: &'static str) -> Response<Answered<B>> {
+    let mut response = Response::new(Answered::Own(Some(Bytes::from_static(text.as_bytes()))));
+    *response.status_mut() = status;
+    response
+}
+
+/// The body of an answer: a text of our own, or what rmcp has to say.
+enum Answered<B> {
+    Own(Option<Bytes>),
+    Theirs(B),
+}
+
+impl<B: Body<Data = Bytes, Error = Infallible> + Unpin> Body for Answered<B> {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Answered::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Answered::Theirs(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Answered::Own(text) => text.is_none(),
+            Answered::Theirs(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Answered::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Answered::Theirs(body) => body.size_hint(),
+        }
+    }
+}
+
+/// The body of a request, which fails when it does not arrive in time.
+struct Timed {
+    body: Incoming,
+    patience: Pin<Box<Sleep>>,
+}
+
+impl Timed {
+    fn new(body: Incoming) -> Timed {
+        Timed { body, patience: Box::pin(tokio::time::sleep(BODY_PATIENCE)) }
+    }
+}
+
+impl Body for Timed {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)));
+        }
+        let too_late = || Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the body of the request did not arrive")));
+        self.patience.as_mut().poll(context).map(|()| too_late())
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -116,7 +236,7 @@ mod tests {
     use super::*;
 
     fn http(addr: &str, allow_remote: bool) -> Http {
-        Http { addr: addr.parse().unwrap(), allow_remote, hosts: vec!["box".into()] }
+        Http { addr: addr.parse().unwrap(), allow_remote, hosts: vec!["box".into()], roots: vec![] }
     }
 
     #[test]

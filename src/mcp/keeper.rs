@@ -1,7 +1,7 @@
 //! The thread that keeps the index of one project fresh: does operations one after the other, watches the tree unless another
 //! process does, and takes that over when the other one goes away.
 
-use super::jobs::{End, Job, State, end_of, lock};
+use super::jobs::{Duty, End, Job, State, end_of, lock};
 use super::snapshots::Snapshots;
 use leindex_engine::{
     Engine, Event, OpenError, Report, RunError, SymbolProgress, SymbolReport, SymbolRun, Watch, WatchEvent,
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often the thread looks around when nobody asks it for anything.
 const TICK: Duration = Duration::from_millis(500);
@@ -19,6 +19,10 @@ const TICK: Duration = Duration::from_millis(500);
 const PROGRESS: Duration = Duration::from_millis(100);
 /// Between two attempts at an index that another run is writing.
 const BUSY: Duration = Duration::from_millis(50);
+/// After an extraction that has failed, before the next attempt.
+const AFTER_FAILURE: Duration = Duration::from_secs(30);
+/// How long a generation is left to whoever watches the tree, who may extract its symbols too. Doing it twice would harm nobody.
+const FOLLOWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Who keeps the index fresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,13 +54,13 @@ pub(crate) struct Kept {
 
 pub(crate) enum Command {
     /// What a server begins with: a run, unless somebody else keeps the index fresh.
-    Start(Arc<Job>),
+    Start(Duty),
     /// A run over the whole tree.
-    Refresh(Arc<Job>),
+    Refresh(Duty),
     /// Throws the index away, and makes a new one.
-    Reindex(Arc<Job>),
+    Reindex(Duty),
     /// Throws the index away.
-    Clear(Arc<Job>),
+    Clear(Duty),
 }
 
 /// Lets go of the thread when it is dropped; [`Keeper::end`] waits for it.
@@ -81,7 +85,10 @@ impl Keeper {
             is_suspended: true,
             watch: None,
             symbols: None,
+            symbols_of: 0,
             extracted: 0,
+            not_before: Instant::now(),
+            seen: (0, Instant::now()),
             kept: Arc::clone(&kept),
             ending: Arc::clone(&ending),
         };
@@ -91,13 +98,9 @@ impl Keeper {
 
     /// Asks for something. After the end of the keeper, the operation fails.
     pub(crate) fn ask(&self, command: Command) {
-        let refused = match &*lock(&self.commands) {
-            Some(commands) => commands.send(command).err().map(|refused| refused.0),
-            None => Some(command),
-        };
-        if let Some(Command::Start(job) | Command::Refresh(job) | Command::Reindex(job) | Command::Clear(job)) = refused
-        {
-            job.set(State::Ended(End::Failed("the project was closed: call manage_project with set_path".into())));
+        if let Some(commands) = &*lock(&self.commands) {
+            // A command that nobody takes is dropped, and its operation with it.
+            let _ = commands.send(command);
         }
     }
 
@@ -126,8 +129,14 @@ struct Thread {
     is_suspended: bool,
     watch: Option<Watch>,
     symbols: Option<SymbolRun>,
+    /// The generation whose symbols are being extracted.
+    symbols_of: u64,
     /// The generation that symbols were extracted of last.
     extracted: u64,
+    /// When symbols may be extracted again.
+    not_before: Instant,
+    /// The generation that was looked at last, and since when it is there.
+    seen: (u64, Instant),
     kept: Arc<Mutex<Kept>>,
     ending: Arc<AtomicBool>,
 }
@@ -137,10 +146,10 @@ impl Thread {
         loop {
             match self.asked.recv_timeout(TICK) {
                 Ok(Command::Start(job)) => self.begin(&job),
-                Ok(Command::Refresh(job)) => self.refresh(&job),
+                Ok(Command::Refresh(job)) => self.refresh(&job, false),
                 Ok(Command::Reindex(job)) => {
                     if self.clear(&job) {
-                        self.refresh(&job);
+                        self.refresh(&job, true);
                     }
                 }
                 Ok(Command::Clear(job)) => {
@@ -168,7 +177,7 @@ impl Thread {
     fn begin(&mut self, job: &Job) {
         let followed = self.engine.freshness().state != WatchState::Unwatched && self.engine.generation().is_ok();
         if !followed || !self.watches {
-            return self.refresh(job);
+            return self.refresh(job, false);
         }
         self.is_suspended = false;
         self.keep_fresh();
@@ -180,29 +189,36 @@ impl Thread {
         job.set(State::Ended(End::Done(None, format!("the index is kept fresh by the watcher of process {pid}"))));
     }
 
-    fn refresh(&mut self, job: &Job) {
+    /// A run; `is_cleared` when it follows on throwing the index away.
+    fn refresh(&mut self, job: &Job, is_cleared: bool) {
         let end = self.index(job);
-        let is_good = matches!(end, End::Done(..));
-        self.is_suspended = !is_good;
-        if is_good {
+        let is_kept = self.watch.is_some() || matches!(lock(&self.kept).role, Role::Followed(_));
+        if matches!(end, End::Done(..)) {
+            self.is_suspended = false;
             self.keep_fresh();
-        } else if self.watch.is_none() {
+        } else if is_cleared || !is_kept {
+            self.is_suspended = true;
             let what = "the last run was cancelled or has failed: manage_project refresh tries again";
             self.set_role(Role::Unwatched(what.into()));
         }
-        job.set(State::Ended(end));
+        job.set(State::Ended(if is_cleared { end.after_clearing() } else { end }));
+    }
+
+    fn is_given_up(&self, job: &Job) -> bool {
+        job.is_cancelled() || self.ending.load(Relaxed)
     }
 
     /// One run, after those that are writing now.
     fn index(&self, job: &Job) -> End {
         loop {
-            if job.is_cancelled() || self.ending.load(Relaxed) {
-                return End::Cancelled(None);
+            if self.is_given_up(job) {
+                return End::cancelled();
             }
             let run = self.engine.index();
             job.attach(run.canceller());
             while !run.is_finished() {
                 job.set(State::Running(run.progress()));
+                self.snapshots.drop_old();
                 if run.next_event(PROGRESS) == Some(Event::Ended) {
                     break;
                 }
@@ -224,20 +240,23 @@ impl Thread {
 
     fn wait_for(&self, job: &Job, pid: u32) {
         job.set(State::Waiting(pid));
+        self.snapshots.drop_old();
         std::thread::sleep(BUSY);
     }
 
     /// Throws the index away; whether that was done. If not, the operation has ended.
     fn clear(&mut self, job: &Job) -> bool {
-        // Dropping waits for their end.
-        self.watch = None;
-        self.symbols = None;
-        self.extracted = 0;
-        self.is_suspended = true;
-        loop {
-            if job.is_cancelled() || self.ending.load(Relaxed) {
-                job.set(State::Ended(End::Cancelled(None)));
-                return false;
+        let was_suspended = self.is_suspended;
+        if !self.is_given_up(job) {
+            // Dropping waits for their end.
+            self.watch = None;
+            self.symbols = None;
+            self.extracted = 0;
+            self.is_suspended = true;
+        }
+        let end = loop {
+            if self.is_given_up(job) {
+                break End::cancelled();
             }
             self.snapshots.clear();
             match self.engine.reset() {
@@ -246,14 +265,16 @@ impl Thread {
                     return true;
                 }
                 Err(OpenError::Busy { pid, .. }) => self.wait_for(job, pid),
-                Err(error) => {
-                    self.is_suspended = false;
-                    self.keep_fresh();
-                    job.set(State::Ended(End::Failed(error.to_string())));
-                    return false;
-                }
+                Err(error) => break End::Failed(error.to_string()),
             }
+        };
+        // The index is still there, and is kept as it was before.
+        self.is_suspended = was_suspended;
+        if !self.ending.load(Relaxed) {
+            self.keep_fresh();
         }
+        job.set(State::Ended(end));
+        false
     }
 
     /// Watches, unless somebody does.
@@ -294,18 +315,32 @@ impl Thread {
         }
     }
 
-    /// Has the symbols of new versions extracted, beside everything else. Whoever keeps an index fresh for others does that too.
+    /// Has the symbols of new versions extracted, beside everything else. Whoever watches the tree may do that too, or not.
     fn extract_symbols(&mut self) {
         let Ok(generation) = self.engine.generation() else { return };
+        if self.seen.0 != generation {
+            self.seen = (generation, Instant::now());
+        }
         if let Some(run) = self.symbols.take_if(|run| run.is_finished()) {
             let ended = run.wait().map_err(|error| error.to_string());
+            match &ended {
+                Ok(_) => self.extracted = self.symbols_of,
+                Err(error) => {
+                    tracing::warn!(error, "symbols could not be extracted");
+                    self.not_before = Instant::now() + AFTER_FAILURE;
+                }
+            }
             lock(&self.kept).extracted = Some(ended);
             // So that the next search sees them.
             self.snapshots.clear();
         }
-        let is_ours = !matches!(lock(&self.kept).role, Role::Followed(_) | Role::Starting);
-        if self.symbols.is_none() && is_ours && !self.is_suspended && generation != self.extracted {
-            self.extracted = generation;
+        let is_time = match lock(&self.kept).role {
+            Role::Starting => false,
+            Role::Followed(_) => self.seen.1.elapsed() >= FOLLOWER_PATIENCE,
+            _ => true,
+        };
+        if self.symbols.is_none() && is_time && generation != self.extracted && Instant::now() >= self.not_before {
+            self.symbols_of = generation;
             self.symbols = Some(self.engine.symbols());
         }
         lock(&self.kept).symbols = self.symbols.as_ref().map(SymbolRun::progress);

@@ -1,12 +1,17 @@
 //! Lines of a file on disk, bounded in number and in bytes. What is cut is said.
 
+use leindex_engine::Hit;
+use leindex_engine::text::encoding::{Decoded, decode};
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Cursor, Read};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, Cursor, Read, Take};
 
 /// Longer lines are cut to this. Bytes.
 pub(crate) const LINE_BYTES_MAX: usize = 2000;
+/// So much is looked at behind the last line that is wanted, to say how many lines there are.
+const LOOK_ON_BYTES: u64 = 8 << 20;
+/// A file up to this size is decoded as a whole, as it is for the index. Bytes.
+const WHOLE_BYTES_MAX: u64 = 8 << 20;
 /// A file in UTF-16 is decoded as a whole, up to this size. Bytes.
 const DECODED_BYTES_MAX: u64 = 64 << 20;
 /// A NUL among so many bytes at its beginning makes a file binary.
@@ -21,20 +26,27 @@ pub(crate) struct Lines {
     pub(crate) cut: u64,
     /// Lines of the whole file.
     pub(crate) total: u64,
+    /// Whether there are more than `total`.
+    pub(crate) is_lower_bound: bool,
     /// Whether the bytes were used up before the last line that was asked for.
     pub(crate) is_full: bool,
 }
 
 /// Reads the lines from `first` to `last`, counted from 1, with at most `bytes` of text in all.
-pub(crate) fn read(path: &Path, first: u64, last: u64, bytes: usize) -> io::Result<Lines> {
-    let mut input = open(path)?;
+pub(crate) fn read(file: File, first: u64, last: u64, bytes: usize) -> io::Result<Lines> {
+    let mut input = open(file)?.take(u64::MAX);
     let mut found = Lines::default();
     let mut used = 0;
+    let mut is_looking_on = false;
     loop {
         let number = found.total + 1;
         let is_wanted = (first..=last).contains(&number) && !found.is_full;
+        if !is_looking_on && (number >= last || found.is_full) {
+            is_looking_on = true;
+            input.set_limit(LOOK_ON_BYTES);
+        }
         let keep = if is_wanted { LINE_BYTES_MAX } else { 0 };
-        let Some((line, was_cut)) = next_line(&mut input, keep)? else { return Ok(found) };
+        let Some((line, was_cut)) = next_line(&mut input, keep)? else { break };
         found.total = number;
         if !is_wanted {
             continue;
@@ -45,29 +57,62 @@ pub(crate) fn read(path: &Path, first: u64, last: u64, bytes: usize) -> io::Resu
         }
         used += line.len() + 1;
         found.cut += u64::from(was_cut);
-        found.lines.push((number, String::from_utf8_lossy(&line).into_owned()));
+        found.lines.push((number, text_of(line, was_cut)));
+    }
+    found.is_lower_bound = input.limit() == 0 && !input.get_mut().fill_buf()?.is_empty();
+    Ok(found)
+}
+
+/// The text of a file, decoded, up to about `most` bytes of it, and whether there is more.
+pub(crate) fn text(file: File, most: usize) -> io::Result<(String, bool)> {
+    check(&file)?;
+    let mut bytes = Vec::new();
+    file.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    let is_cut = bytes.len() > most;
+    if is_cut {
+        bytes.truncate(most & !1);
+        // A character that is torn is no reason to take the text for another encoding.
+        if let Err(error) = std::str::from_utf8(&bytes)
+            && error.error_len().is_none()
+        {
+            bytes.truncate(error.valid_up_to());
+        }
+    }
+    Ok((decoded(&bytes)?, is_cut))
+}
+
+fn decoded(bytes: &[u8]) -> io::Result<String> {
+    match decode(bytes, &mut String::new()) {
+        Decoded::Text { text, .. } => Ok(text.to_owned()),
+        Decoded::Binary => Err(io::Error::other("is a binary file")),
     }
 }
 
-/// Opens a regular file as text in UTF-8. Others are refused before they are opened: a FIFO would wait for ever.
-fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
-    let metadata = path.metadata()?;
+/// Refuses what is no regular file; its size.
+fn check(file: &File) -> io::Result<u64> {
+    let metadata = file.metadata()?;
     if metadata.is_dir() {
         return Err(io::Error::other("is a directory"));
     }
     if !metadata.is_file() {
         return Err(io::Error::other("is no regular file"));
     }
-    let mut input = BufReader::with_capacity(64 << 10, File::open(path)?);
+    Ok(metadata.len())
+}
+
+/// A file as text in UTF-8; in large ones, lines may be ISO-8859-1.
+fn open(file: File) -> io::Result<Box<dyn BufRead>> {
+    let len = check(&file)?;
+    let mut input = BufReader::with_capacity(64 << 10, file);
     let start = input.fill_buf()?;
-    if let Some((encoding, _)) = encoding_rs::Encoding::for_bom(start).filter(|(found, _)| *found != encoding_rs::UTF_8)
-    {
-        if metadata.len() > DECODED_BYTES_MAX {
-            return Err(io::Error::other("is too large to be decoded from UTF-16"));
-        }
+    let is_utf16 = start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff");
+    if is_utf16 && len > DECODED_BYTES_MAX {
+        return Err(io::Error::other("is too large to be decoded from UTF-16"));
+    }
+    if is_utf16 || len <= WHOLE_BYTES_MAX {
         let mut bytes = Vec::new();
         input.take(DECODED_BYTES_MAX).read_to_end(&mut bytes)?;
-        return Ok(Box::new(Cursor::new(encoding.decode(&bytes).0.into_owned())));
+        return Ok(Box::new(Cursor::new(decoded(&bytes)?)));
     }
     if memchr::memchr(0, &start[..start.len().min(BINARY_WITHIN)]).is_some() {
         return Err(io::Error::other("is a binary file"));
@@ -78,8 +123,19 @@ fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
     Ok(Box::new(input))
 }
 
+/// A line as text: what is not UTF-8 is ISO-8859-1, whose bytes are the characters. A character that was cut is left out.
+fn text_of(mut line: Vec<u8>, was_cut: bool) -> String {
+    if let Err(error) = std::str::from_utf8(&line)
+        && was_cut
+        && error.error_len().is_none()
+    {
+        line.truncate(error.valid_up_to());
+    }
+    String::from_utf8(line).unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect())
+}
+
 /// The next line without its end, cut to `most` bytes, and whether it was; `None` at the end.
-fn next_line(input: &mut impl BufRead, most: usize) -> io::Result<Option<(Vec<u8>, bool)>> {
+fn next_line(input: &mut Take<Box<dyn BufRead>>, most: usize) -> io::Result<Option<(Vec<u8>, bool)>> {
     let (mut line, mut len, mut any) = (Vec::new(), 0, false);
     loop {
         let available = input.fill_buf()?;
@@ -107,6 +163,13 @@ fn next_line(input: &mut impl BufRead, most: usize) -> io::Result<Option<(Vec<u8
     }))
 }
 
+/// The line of a hit, cut to `most` bytes, and whether that is not all of it.
+pub(crate) fn of_hit(hit: &Hit, most: usize) -> (Cow<'_, str>, bool) {
+    // The text of a hit may be a part of its line already.
+    let (text, was_cut) = around(&hit.text, hit.column.saturating_sub(hit.text_start), most);
+    (text, was_cut || hit.cut)
+}
+
 /// A line with its match in sight, cut to `most` bytes, and whether it was cut. `column` is that of the match, from 1.
 pub(crate) fn around(text: &str, column: u64, most: usize) -> (Cow<'_, str>, bool) {
     if text.len() <= most {
@@ -128,15 +191,17 @@ pub(crate) fn around(text: &str, column: u64, most: usize) -> (Cow<'_, str>, boo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Seek, Write};
 
-    fn file(content: &[u8]) -> tempfile::NamedTempFile {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), content).unwrap();
+    fn file(content: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        file.rewind().unwrap();
         file
     }
 
     fn lines(content: &[u8], first: u64, last: u64, bytes: usize) -> Lines {
-        read(file(content).path(), first, last, bytes).unwrap()
+        read(file(content), first, last, bytes).unwrap()
     }
 
     #[test]
@@ -145,7 +210,8 @@ mod tests {
         assert_eq!(found.lines, [(2, "b".to_owned()), (3, "c".to_owned())]);
         assert_eq!((found.total, found.cut, found.is_full), (3, 0, false));
         assert_eq!(lines(b"", 1, 9, 99), Lines::default());
-        assert_eq!(lines(b"\xef\xbb\xbfx\xff\n", 1, 1, 99).lines, [(1, "x\u{fffd}".to_owned())]);
+        assert_eq!(lines(b"\xef\xbb\xbfx\xff\n", 1, 1, 99).lines, [(1, "x\u{ff}".to_owned())]);
+        assert_eq!(lines(b"caf\xe9\n\xc3\xa9\n", 2, 2, 99).lines, [(2, "\u{c3}\u{a9}".to_owned())]);
         assert_eq!(lines(b"\xff\xfea\0\n\0b\0", 2, 2, 99).lines, [(2, "b".to_owned())]);
     }
 
@@ -157,8 +223,40 @@ mod tests {
         let long = "x".repeat(200_000);
         let found = lines(format!("{long}\nend\n").as_bytes(), 1, 2, 5000);
         assert_eq!((found.cut, found.total, found.lines[0].1.len()), (1, 2, LINE_BYTES_MAX));
-        assert!(read(file(b"a\0b").path(), 1, 1, 9).unwrap_err().to_string().contains("binary"));
-        assert!(read(Path::new("/"), 1, 1, 9).unwrap_err().to_string().contains("directory"));
+        assert!(read(file(b"a\0b"), 1, 1, 9).unwrap_err().to_string().contains("binary"));
+        assert!(read(File::open("/").unwrap(), 1, 1, 9).unwrap_err().to_string().contains("directory"));
+    }
+
+    #[test]
+    fn of_a_large_file_only_a_part_is_read() {
+        let large = "0123456789abcde\n".repeat((LOOK_ON_BYTES / 16) as usize * 2);
+        let found = lines(large.as_bytes(), 2, 3, 99);
+        assert_eq!((found.lines.len(), found.is_lower_bound), (2, true));
+        assert_eq!(found.total, 2 + LOOK_ON_BYTES / 16);
+        let found = lines(large.as_bytes(), found.total, u64::MAX, 1 << 30);
+        assert_eq!((found.total, found.is_lower_bound), (LOOK_ON_BYTES / 8, false));
+        let full = lines(large.as_bytes(), 1, u64::MAX, 99);
+        assert!(full.is_full && full.is_lower_bound && full.total < 20 + LOOK_ON_BYTES / 16, "{}", full.total);
+        // One line that never ends.
+        let found = lines("x".repeat(large.len()).as_bytes(), 1, 1, 99);
+        assert_eq!((found.total, found.cut, found.is_lower_bound), (1, 1, true));
+        // Large files are decoded line by line.
+        let found = lines(format!("{large}\u{e9}\n").as_bytes(), LOOK_ON_BYTES / 8 + 1, u64::MAX, 99);
+        assert_eq!(found.lines, [(LOOK_ON_BYTES / 8 + 1, "\u{e9}".to_owned())]);
+        assert_eq!(lines(&[large.as_bytes(), b"\xe9"].concat(), LOOK_ON_BYTES / 8 + 1, u64::MAX, 99).lines.len(), 1);
+        assert_eq!(text_of(b"caf\xe9".to_vec(), false), "caf\u{e9}");
+        assert_eq!(text_of(b"a\xc3".to_vec(), true), "a");
+    }
+
+    #[test]
+    fn texts_are_as_they_are() {
+        let of = |content: &[u8], most| text(file(content), most).unwrap();
+        assert_eq!(of(b"a\r\nb", 99), ("a\r\nb".into(), false));
+        assert_eq!(of(b"caf\xe9", 4), ("caf\u{e9}".into(), false));
+        assert_eq!(of("aa\u{e9}\u{e9}".as_bytes(), 4), ("aa\u{e9}".into(), true));
+        assert_eq!(of("a\u{e9}\u{e9}".as_bytes(), 4), ("a\u{e9}".into(), true));
+        assert_eq!(of(b"\xff\xfea\0b\0", 5), ("a".into(), true));
+        assert!(text(file(b"a\0b"), 9).is_err());
     }
 
     #[test]

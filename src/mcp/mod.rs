@@ -65,7 +65,7 @@ struct End {
     ended: CancellationToken,
 }
 
-/// Serves until stdin ends or a signal comes.
+/// Serves until a signal comes or, over stdio, stdin ends.
 ///
 /// # Errors
 /// When there is nothing to serve on.
@@ -82,7 +82,9 @@ pub(crate) fn serve(settings: Settings) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|error| format!("no threads could be started: {error}"))?;
-    let server = Arc::new(Server::new(settings.opener, settings.watches));
+    // Whoever starts a server over stdio may read what it may. Over HTTP somebody else may be asking.
+    let allowed = settings.http.as_ref().map(|http| settings.root.iter().chain(&http.roots).cloned().collect());
+    let server = Arc::new(Server::new(settings.opener, settings.watches, allowed));
     if let Some(root) = settings.root {
         server.open_soon(root);
     }

@@ -23,7 +23,9 @@ pub(crate) fn list() -> Vec<Resource> {
     vec![
         Resource::new(STRUCTURE, "structure")
             .with_title("Structure of the project")
-            .with_description("Directories down to three levels, with the files, bytes and languages below each")
+            .with_description(
+                "Directories down to three levels, with the files and bytes below each, and the languages of all",
+            )
             .with_mime_type("application/json"),
         Resource::new(STATS, "stats")
             .with_title("State of the project and its index")
@@ -66,15 +68,10 @@ fn file(server: &Server, path: &str) -> Result<String, Refusal> {
         &decoded
     };
     let inside = paths::within(root, relative, true)?;
-    let found = lines::read(&inside.absolute, 1, u64::MAX, FILE_BYTES);
-    let found = found.map_err(|error| Refusal::Wrong(format!("{relative}: {error}")))?;
-    let mut text: String = found.lines.iter().map(|(_, line)| format!("{line}\n")).collect();
-    if found.is_full || found.cut > 0 {
-        let shown = found.lines.len();
-        text += &format!(
-            "[CUT: {shown} of {} lines, {} of them cut: the tool read_file gives any part]\n",
-            found.total, found.cut
-        );
+    let read = inside.open().and_then(|open| lines::text(open, FILE_BYTES));
+    let (mut text, is_cut) = read.map_err(|error| Refusal::Wrong(format!("{relative}: {error}")))?;
+    if is_cut {
+        text += &format!("\n[CUT: the file has more than {FILE_BYTES} bytes: the tool read_file gives any part]\n");
     }
     Ok(text)
 }
@@ -84,13 +81,14 @@ fn unescaped(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
-        let escape = (first == b'%').then(|| after.get(..2)).flatten().and_then(|hex| std::str::from_utf8(hex).ok());
-        match escape.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
+        let digit = |at: usize| after.get(at).and_then(|&byte| char::from(byte).to_digit(16));
+        match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                // Two digits make a byte.
+                bytes.push(((high << 4) | low) as u8);
                 rest = &after[2..];
             }
-            None => {
+            _ => {
                 bytes.push(first);
                 rest = after;
             }
@@ -140,6 +138,7 @@ mod tests {
         assert_eq!(unescaped("a%20b%2Fc").as_deref(), Some("a b/c"));
         assert_eq!(unescaped("100%").as_deref(), Some("100%"));
         assert_eq!(unescaped("%zz%4").as_deref(), Some("%zz%4"));
+        assert_eq!(unescaped("%+4%-1%C3%a4").as_deref(), Some("%+4%-1ä"));
         assert_eq!(unescaped("%ff"), None);
         assert_eq!(unescaped("%00").as_deref(), Some("\0"));
     }

@@ -3,19 +3,32 @@
 use crate::limits::LINE_BYTES_MAX;
 use std::ops::Range;
 
-/// Of a line that is cut, so much of what is kept may lie before the match.
-const BYTES_BEFORE_MATCH: usize = LINE_BYTES_MAX / 4;
+/// Of a line that is cut, this part of what is kept may lie before the match.
+const SHARE_BEFORE_MATCH: usize = 4;
+/// The least that a line can be cut to: a character and what is around it.
+const LINE_BYTES_MIN: usize = 16;
 
-/// How many lines are wanted around a hit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How many lines are wanted around a hit, and how much of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Context {
     pub(crate) before: usize,
     pub(crate) after: usize,
+    line_bytes: usize,
+}
+
+impl Default for Context {
+    fn default() -> Context {
+        Context { before: 0, after: 0, line_bytes: LINE_BYTES_MAX }
+    }
 }
 
 impl Context {
     pub(super) fn is_wanted(self) -> bool {
         self.before > 0 || self.after > 0
+    }
+
+    pub(super) fn with_line_bytes(self, most: usize) -> Context {
+        Context { line_bytes: most.clamp(LINE_BYTES_MIN, LINE_BYTES_MAX), ..self }
     }
 }
 
@@ -23,6 +36,8 @@ impl Context {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shown {
     pub(super) text: String,
+    /// Where in the line the text begins.
+    pub(super) start: usize,
     pub(super) cut: bool,
     pub(super) before: Vec<String>,
     pub(super) after: Vec<String>,
@@ -30,26 +45,27 @@ pub(super) struct Shown {
 
 impl Shown {
     /// A line whose match begins at the byte `at`, without lines around it.
-    pub(super) fn new(line: &[u8], at: usize) -> Shown {
+    pub(super) fn new(line: &[u8], at: usize, context: Context) -> Shown {
         let line = without_end(line);
-        let kept = kept(line, at);
-        Shown { cut: kept.len() < line.len(), text: lossy(&line[kept]), ..Shown::default() }
+        let kept = kept(line, at, context.line_bytes);
+        let start = kept.start;
+        Shown { cut: kept.len() < line.len(), text: lossy(&line[kept]), start, ..Shown::default() }
     }
 
     /// The line at `line` of `content`, whose match begins at its byte `at`, and the lines around it.
     pub(super) fn around(content: &[u8], line: Range<usize>, at: usize, context: Context) -> Shown {
-        let mut shown = Shown::new(&content[line.clone()], at);
+        let mut shown = Shown::new(&content[line.clone()], at, context);
         let mut start = line.start;
         while shown.before.len() < context.before && start > 0 {
             let end = start - 1;
             start = memchr::memrchr(b'\n', &content[..end]).map_or(0, |newline| newline + 1);
-            shown.before.push(context_line(&content[start..end]));
+            shown.before.push(context_line(&content[start..end], context));
         }
         shown.before.reverse();
         let mut start = line.end + 1;
         while shown.after.len() < context.after && start < content.len() {
             let end = memchr::memchr(b'\n', &content[start..]).map_or(content.len(), |newline| start + newline);
-            shown.after.push(context_line(&content[start..end]));
+            shown.after.push(context_line(&content[start..end], context));
             start = end + 1;
         }
         shown
@@ -57,9 +73,9 @@ impl Shown {
 }
 
 /// A line beside a hit: one that is too long ends in `…`.
-pub(super) fn context_line(line: &[u8]) -> String {
+pub(super) fn context_line(line: &[u8], context: Context) -> String {
     let line = without_end(line);
-    let kept = kept(line, 0);
+    let kept = kept(line, 0, context.line_bytes);
     let mut text = lossy(&line[kept.clone()]);
     if kept.len() < line.len() {
         text.push('…');
@@ -73,12 +89,12 @@ fn without_end(line: &[u8]) -> &[u8] {
 }
 
 /// What of a line is kept: all of it, unless that is too much. No character is torn.
-fn kept(line: &[u8], at: usize) -> Range<usize> {
-    if line.len() <= LINE_BYTES_MAX {
+fn kept(line: &[u8], at: usize, most: usize) -> Range<usize> {
+    if line.len() <= most {
         return 0..line.len();
     }
-    let start = at.saturating_sub(BYTES_BEFORE_MATCH).min(line.len() - LINE_BYTES_MAX);
-    let end = start + LINE_BYTES_MAX;
+    let start = at.saturating_sub(most / SHARE_BEFORE_MATCH).min(line.len() - most);
+    let end = start + most;
     // A character of UTF-8 has at most three bytes behind its first.
     let inside = |at: &usize| line.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
     let start = (start..start + 4).find(|at| !inside(at)).unwrap_or(start);
@@ -98,7 +114,7 @@ mod tests {
     fn check(content: &str, line: &str, context: (usize, usize), expect: (&[&str], &[&str])) {
         let start = content.find(line).unwrap();
         let end = content[start..].find('\n').map_or(content.len(), |newline| start + newline);
-        let context = Context { before: context.0, after: context.1 };
+        let context = Context { before: context.0, after: context.1, ..Context::default() };
         let shown = Shown::around(content.as_bytes(), start..end, 0, context);
         assert_eq!((shown.text.as_str(), shown.cut), (line, false));
         assert_eq!((&shown.before[..], &shown.after[..]), (&owned(expect.0)[..], &owned(expect.1)[..]));
@@ -121,17 +137,24 @@ mod tests {
 
     #[test]
     fn long_lines_are_cut_around_the_match_and_between_characters() {
-        let max = LINE_BYTES_MAX;
-        assert!(!Shown::new("x".repeat(max).as_bytes(), 0).cut);
+        for max in [LINE_BYTES_MAX, 1000, LINE_BYTES_MIN] {
+            let context = Context::default().with_line_bytes(max);
+            assert!(!Shown::new("x".repeat(max).as_bytes(), 0, context).cut);
+            cut_to(max, context);
+        }
+    }
+
+    fn cut_to(max: usize, context: Context) {
         for unit in ["x", "ä", "日", "🦀"] {
             let line = format!("{}hit{}", unit.repeat(max), unit.repeat(max));
             for at in [0, unit.len(), max, unit.len() * max, line.len() - unit.len()] {
-                let shown = Shown::new(line.as_bytes(), at);
+                let shown = Shown::new(line.as_bytes(), at, context);
+                assert!(line[shown.start..].starts_with(&shown.text), "{unit} {at}");
                 assert!(shown.cut && shown.text.len() <= max && shown.text.len() > max - 8, "{unit} {at}");
                 assert!(!shown.text.contains('\u{fffd}'), "{unit} {at}");
                 assert_eq!(shown.text.contains("hit"), at == unit.len() * max, "{unit} {at}");
             }
-            let beside = context_line(line.as_bytes());
+            let beside = context_line(line.as_bytes(), context);
             assert!(beside.ends_with('…') && beside.len() <= max + 3, "{unit}");
         }
     }

@@ -5,6 +5,27 @@ use crate::error::QueryError;
 use crate::text::language::Language;
 use globset::{GlobBuilder, GlobMatcher};
 
+/// Which paths pass globs that mean what those of [`Query::path_glob`] do.
+#[derive(Debug)]
+pub struct PathFilter(Filter);
+
+impl PathFilter {
+    /// Upper and lower case may be the same here.
+    ///
+    /// # Errors
+    /// When one of them is not valid.
+    pub fn new<S: AsRef<str>>(globs: &[S], case_insensitive: bool) -> Result<PathFilter, QueryError> {
+        let globs = globs.iter().map(|glob| compile(glob.as_ref(), case_insensitive)).collect::<Result<_, _>>()?;
+        Ok(PathFilter(Filter { languages: Vec::new(), globs }))
+    }
+
+    /// Whether this one, relative to the root, does. Without globs, every path does.
+    #[must_use]
+    pub fn accepts(&self, path: &[u8]) -> bool {
+        self.0.accepts_path(path)
+    }
+}
+
 /// The filters of a query, compiled.
 #[derive(Debug)]
 pub(super) struct Filter {
@@ -22,7 +43,7 @@ impl Filter {
         };
         Ok(Filter {
             languages: query.languages.iter().map(language).collect::<Result<_, _>>()?,
-            globs: query.globs.iter().map(|glob| compile(glob)).collect::<Result<_, _>>()?,
+            globs: query.globs.iter().map(|glob| compile(glob, false)).collect::<Result<_, _>>()?,
         })
     }
 
@@ -46,7 +67,7 @@ impl Filter {
     }
 }
 
-fn compile(glob: &str) -> Result<(GlobMatcher, bool), QueryError> {
+fn compile(glob: &str, case_insensitive: bool) -> Result<(GlobMatcher, bool), QueryError> {
     let (excludes, pattern) = match glob.strip_prefix('!') {
         Some(rest) => (true, rest),
         None => (false, glob),
@@ -57,9 +78,10 @@ fn compile(glob: &str) -> Result<(GlobMatcher, bool), QueryError> {
         None => format!("**/{pattern}"),
     };
     let whole = if anchored.ends_with('/') { format!("{anchored}**") } else { anchored };
-    let built = GlobBuilder::new(&whole).literal_separator(true).backslash_escape(true).build();
+    let mut builder = GlobBuilder::new(&whole);
+    builder.literal_separator(true).backslash_escape(true).case_insensitive(case_insensitive);
     let error = |error: globset::Error| QueryError::Filter { filter: "--path-glob", detail: error.to_string() };
-    Ok((built.map_err(error)?.compile_matcher(), excludes))
+    Ok((builder.build().map_err(error)?.compile_matcher(), excludes))
 }
 
 #[cfg(test)]
@@ -86,6 +108,14 @@ mod tests {
         check(&["drivers/"], "drivers/net/x.c", true);
         check(&["*.c", "!test.c"], "a/test.c", false);
         check(&["*.{c,h}"], "a/b.h", true);
+    }
+
+    #[test]
+    fn paths_are_filtered_without_a_query() {
+        let accepts = |globs: &[&str], case, path: &str| PathFilter::new(globs, case).unwrap().accepts(path.as_bytes());
+        assert!(accepts(&[], false, "a") && accepts(&["*.C"], true, "a/b.c") && !accepts(&["*.C"], false, "a/b.c"));
+        assert!(accepts(&["*.c", "*.h"], false, "a.h") && !accepts(&["a/", "!*.h"], false, "a/b.h"));
+        assert!(PathFilter::new(&["["], false).is_err());
     }
 
     #[test]

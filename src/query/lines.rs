@@ -96,13 +96,13 @@ impl Collect<'_> {
 
     fn keep(&mut self, number: u64, bytes: &[u8]) {
         if self.context.is_wanted() {
-            self.around.push((number, context_line(bytes)));
+            self.around.push((number, context_line(bytes, self.context)));
         }
     }
 
     /// Gives each match the lines around it.
     fn finish(mut self) -> Lines {
-        let Context { before, after } = self.context;
+        let Context { before, after, .. } = self.context;
         let take = |lines: &[(u64, String)]| lines.iter().map(|(_, text)| text.clone()).collect();
         for line in self.found.lines.iter_mut().filter(|_| self.context.is_wanted()) {
             let first = self.around.partition_point(|(number, _)| number.saturating_add(before as u64) < line.number);
@@ -128,7 +128,7 @@ impl Sink for Collect<'_> {
         }
         let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         let start = self.matcher.find(line).map_err(io::Error::other)?.map_or(0, |found| found.start());
-        self.found.lines.push(Line { number, column: start as u64 + 1, shown: Shown::new(line, start) });
+        self.found.lines.push(Line { number, column: start as u64 + 1, shown: Shown::new(line, start, self.context) });
         Ok(self.goes_on(number))
     }
 

@@ -37,6 +37,7 @@ mod text;
 mod text_search;
 
 pub use files::{FileMatch, FileMatches};
+pub use filter::PathFilter;
 pub use order::Sort;
 pub(crate) use read::{Candidate, Readers, read_each, read_indexed};
 pub(crate) use searcher::Searcher;
@@ -154,7 +155,15 @@ impl Query {
     /// hit has its own, also where hits are near to each other: with [`Query::limit`] 0, that is many times the files.
     /// Default none.
     pub fn context(mut self, before: usize, after: usize) -> Query {
-        self.context = Context { before: before.min(CONTEXT_LINES_MAX), after: after.min(CONTEXT_LINES_MAX) };
+        self.context.before = before.min(CONTEXT_LINES_MAX);
+        self.context.after = after.min(CONTEXT_LINES_MAX);
+        self
+    }
+
+    /// How many bytes of a line are wanted, the hit's own or one around it; of a longer one, a part with the match is given.
+    /// Default and most: [`LINE_BYTES_MAX`](crate::limits::LINE_BYTES_MAX).
+    pub fn line_bytes(mut self, most: usize) -> Query {
+        self.context = self.context.with_line_bytes(most);
         self
     }
 
@@ -218,12 +227,13 @@ pub struct Hit {
     pub score: f32,
     /// The line without its end; bytes that are not UTF-8 are replaced.
     pub text: String,
-    /// Whether `text` is a part of the line only, around the match: the line has more than [`LINE_BYTES_MAX`] bytes.
-    ///
-    /// [`LINE_BYTES_MAX`]: crate::limits::LINE_BYTES_MAX
+    /// Whether `text` is a part of the line only, around the match: the line has more bytes than [`Query::line_bytes`] lets
+    /// through.
     pub cut: bool,
+    /// Where in the line `text` begins: bytes, from 0. Something else only if it was cut.
+    pub text_start: u64,
     /// Lines before it, the nearest one last, as many as [`Query::context`] asked for and the file has. One that is longer
-    /// than [`LINE_BYTES_MAX`](crate::limits::LINE_BYTES_MAX) is cut and ends in `…`.
+    /// than [`Query::line_bytes`] lets through is cut and ends in `…`.
     pub before: Vec<String>,
     /// Lines after it, the nearest one first.
     pub after: Vec<String>,
@@ -233,8 +243,9 @@ pub struct Hit {
 
 impl Hit {
     fn new(path: PathBuf, at: (u64, u64), score: f32, shown: Shown) -> Hit {
-        let Shown { text, cut, before, after } = shown;
-        Hit { path, line: at.0, column: at.1, score, text, cut, before, after, symbol: None }
+        let Shown { text, start, cut, before, after } = shown;
+        let text_start = start as u64;
+        Hit { path, line: at.0, column: at.1, score, text, cut, text_start, before, after, symbol: None }
     }
 }
 

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Longer than anything here takes, however busy the machine is.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// The tools that LeIndex has too, whose text is JSON.
+const OF_LEINDEX: [&str; 5] = ["manage_project", "search_content", "read_file", "get_diagnostics", "manage_operations"];
 /// Between two looks at something that changes by itself.
 pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
@@ -29,7 +31,7 @@ impl Tree {
         tree
     }
 
-    /// So many files that a run over them does not end before it is told to.
+    /// So many files that a run over them takes a while.
     pub(crate) fn large() -> Tree {
         let tree = Tree::with(&[]);
         let words: String = (0..800).map(|word| format!("word{word} and_more_{word}(x);\n")).collect();
@@ -41,8 +43,21 @@ impl Tree {
         tree
     }
 
+    /// Has whoever wants to write the index wait until this is dropped: so an operation goes on for as long as a test needs it.
+    pub(crate) fn hold(&self) -> fs::File {
+        let index = self.index();
+        fs::create_dir_all(&index).unwrap();
+        let lock = fs::File::options().create(true).truncate(false).write(true).open(index.join("lock")).unwrap();
+        lock.lock().unwrap();
+        lock
+    }
+
     pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("tree").canonicalize().unwrap()
+    }
+
+    pub(crate) fn index(&self) -> PathBuf {
+        self.dir.path().join("index")
     }
 
     pub(crate) fn outside(&self) -> PathBuf {
@@ -60,7 +75,7 @@ impl Tree {
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_leindex-engine"));
-        command.arg("mcp").arg("--index-dir").arg(self.dir.path().join("index"));
+        command.arg("mcp").arg("--index-dir").arg(self.index());
         command.args(args).env_remove("RUST_LOG").env("HOME", self.dir.path()).current_dir(self.dir.path());
         command
     }
@@ -184,6 +199,11 @@ impl Client {
         assert_eq!(result["isError"], false, "{result}");
         assert!(result["structuredContent"].is_object(), "{result}");
         assert!(!text(&result).is_empty(), "{result}");
+        if OF_LEINDEX.contains(&tool) {
+            let parsed: Value =
+                serde_json::from_str(&text(&result)).unwrap_or_else(|error| panic!("{error}: {result}"));
+            assert_eq!(parsed, result["structuredContent"]);
+        }
         result["structuredContent"].clone()
     }
 
@@ -192,7 +212,12 @@ impl Client {
     pub(crate) fn bad(&mut self, tool: &str, arguments: Value) -> String {
         let result = self.call(tool, arguments);
         assert_eq!(result["isError"], true, "{result}");
-        text(&result)
+        if !OF_LEINDEX.contains(&tool) {
+            return text(&result);
+        }
+        let parsed: Value = serde_json::from_str(&text(&result)).unwrap_or_else(|error| panic!("{error}: {result}"));
+        assert_eq!(parsed["success"], false, "{result}");
+        parsed["message"].as_str().unwrap_or_else(|| panic!("{result}")).to_owned()
     }
 
     /// Calls a tool until its answer is as wanted.

@@ -1,10 +1,13 @@
 //! Over HTTP: a tiny client, many requests at once, and those that are refused.
 
-use super::client::{Client, PATIENCE, Tree};
+use super::client::{Client, PATIENCE, PAUSE, Tree};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 /// A server over HTTP, and where it is.
 struct Served {
@@ -75,6 +78,15 @@ impl Served {
         answer["result"].clone()
     }
 
+    /// Waits for the end of the first run.
+    fn until_indexed(&self, session: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.call(session, 1, "status", json!({}))["structuredContent"]["keeping"]["by"] == "starting" {
+            assert!(Instant::now() < deadline, "it is not indexed");
+            std::thread::sleep(PAUSE);
+        }
+    }
+
     fn terminate(&self) {
         let status = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
         assert!(status.success());
@@ -105,8 +117,9 @@ fn message(body: &str) -> Value {
 #[test]
 fn two_hundred_requests_at_once_are_all_answered() {
     let tree = Tree::large();
-    let served = Served::start(&tree, &[]);
-    // While the tree is being indexed.
+    let served = Served::start(&tree, &["--no-watch"]);
+    let first = served.introduce();
+    served.until_indexed(&first);
     let sessions: Vec<String> = (0..4).map(|_| served.introduce()).collect();
     let answers: Vec<(u64, Value)> = std::thread::scope(|scope| {
         let ask = |id: u64| {
@@ -125,9 +138,14 @@ fn two_hundred_requests_at_once_are_all_answered() {
     });
     assert_eq!(answers.len(), 200);
     for (id, result) in answers {
-        // Too early is an answer, too; nothing else is wrong with any of them.
-        let text = result["content"][0]["text"].as_str().unwrap();
-        assert!(result["isError"] == false || text.contains("nothing is indexed yet"), "{id}: {result}");
+        assert_eq!(result["isError"], false, "{id}: {result}");
+        let said = &result["structuredContent"];
+        match id % 3 {
+            0 => assert_eq!((&said["hits_shown"], &said["files"][0]["path"]), (&json!(1), &json!("d7/f7.c")), "{id}"),
+            1 => assert_eq!((said["results"].as_array().unwrap().len(), &said["has_more"]), (5, &json!(true)), "{id}"),
+            _ => assert_eq!(said["index"]["files"]["indexed"], 2400, "{id}"),
+        }
+        assert_eq!(said["root"], tree.root().to_str().unwrap(), "{id}");
     }
     served.terminate();
     let mut served = served;
@@ -170,6 +188,51 @@ fn what_a_browser_may_send_for_others_is_refused() {
 }
 
 #[test]
+fn over_http_set_path_stays_where_the_command_line_allows() {
+    let (tree, allowed, other) =
+        (Tree::with(&[("a.rs", "x\n")]), Tree::with(&[("b/c.rs", "needle\n")]), Tree::with(&[]));
+    let served = Served::start(&tree, &["--no-watch", "--allow-root", allowed.root().to_str().unwrap()]);
+    let session = served.introduce();
+    let mut id = 0;
+    let mut set_path = |path: PathBuf| {
+        id += 1;
+        served.call(&session, id, "manage_project", json!({"action": "set_path", "path": path}))
+    };
+    symlink(other.root(), allowed.root().join("link")).unwrap();
+    for path in [other.root(), allowed.root().join("link"), allowed.outside(), "/".into(), "/nowhere/at/all".into()] {
+        let refused = set_path(path.clone());
+        let said = refused["content"][0]["text"].as_str().unwrap();
+        assert!(refused["isError"] == true && said.contains("--allow-root"), "{}: {refused}", path.display());
+    }
+    for path in [tree.root(), allowed.root(), allowed.root().join("b")] {
+        let result = set_path(path.clone());
+        assert_eq!(result["isError"], false, "{}: {result}", path.display());
+    }
+    let found = served.call(&session, 99, "search", json!({"query": "needle"}));
+    let said = &found["structuredContent"];
+    assert_eq!(
+        (&said["files"][0]["path"], &said["root"]),
+        (&json!("c.rs"), &json!(allowed.root().join("b"))),
+        "{found}"
+    );
+}
+
+#[test]
+fn there_is_one_path_only() {
+    let tree = Tree::with(&[]);
+    let served = Served::start(&tree, &["--no-watch"]);
+    for path in ["/", "/mcp/", "/other"] {
+        let mut stream = TcpStream::connect(served.addr).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", served.addr);
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("/mcp, and nothing else"), "{path}: {answer}");
+    }
+}
+
+#[test]
 fn nonsense_over_http_is_refused_and_harms_nobody() {
     let tree = Tree::with(&[("a.rs", "fn needle() {}\n")]);
     let served = Served::start(&tree, &["--no-watch"]);
@@ -198,7 +261,7 @@ fn the_network_has_to_be_asked_for() {
     assert_eq!(refused.status.code(), Some(1));
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("--allow-remote") && said.contains("127.0.0.1"), "{said}");
-    for wrong in [&["--allow-remote"][..], &["--allow-host", "x"], &["--http", "nonsense"]] {
+    for wrong in [&["--allow-remote"][..], &["--allow-host", "x"], &["--allow-root", "/"], &["--http", "nonsense"]] {
         assert_eq!(tree.command(wrong).output().unwrap().status.code(), Some(2), "{wrong:?}");
     }
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

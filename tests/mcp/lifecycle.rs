@@ -1,12 +1,13 @@
 //! From the handshake to the end: at once, whatever is being indexed, and cleanly.
 
-use super::client::{Client, Tree, exists, text};
+use super::client::{Client, Tree, exists};
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn the_handshake_does_not_wait_for_anything() {
-    let tree = Tree::large();
+    let tree = Tree::with(&[("a.rs", "fn needle() {}\n")]);
+    let _held = tree.hold();
     let mut client = tree.serve(&[]);
     let hello = client.introduce();
     assert_eq!(hello["serverInfo"]["name"], "leindex-engine");
@@ -81,8 +82,7 @@ fn signals_end_it_also_in_the_middle_of_a_run() {
     for signal in [Signal::TERM, Signal::INT] {
         let tree = Tree::large();
         let mut client = tree.introduced(&[]);
-        let status = client.good("status", json!({}));
-        assert_eq!(status["keeping"]["by"], "starting", "{status}");
+        client.good("status", json!({}));
         client.signal(signal);
         assert_eq!(client.wait(), Some(0), "{signal:?}");
         // The lock went with it, and the index is sound.
@@ -119,8 +119,10 @@ fn a_call_with_a_progress_token_sends_progress_and_waits() {
 
 #[test]
 fn cancelling_a_call_that_waits_cancels_its_operation() {
-    let tree = Tree::large();
+    let tree = Tree::with(&[("a.rs", "fn needle() {}\n")]);
+    let _held = tree.hold();
     let mut client = tree.introduced(&["--no-watch"]);
+    client.until("manage_operations", &json!({}), |answer| answer["operations"][0]["status"] == "waiting");
     let params = json!({"name": "manage_project", "arguments": {"action": "reindex"}, "_meta": {"progressToken": 1}});
     let id = client.ask("tools/call", params);
     let wanted = json!({"action": "list"});
@@ -129,13 +131,13 @@ fn cancelling_a_call_that_waits_cancels_its_operation() {
         operations.into_iter().find(|operation| operation["action"] == action)
     };
     client.until("manage_operations", &wanted, |answer| of(answer, "reindex").is_some());
+    client.good("manage_operations", json!({"action": "cancel", "operation_id": "op-1"}));
+    client.until("manage_operations", &wanted, |answer| {
+        of(answer, "reindex").is_some_and(|operation| operation["status"] == "waiting")
+    });
     client.send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}}));
     client.until("manage_operations", &wanted, |answer| {
         of(answer, "reindex").is_some_and(|operation| operation["status"] == "cancelled")
-    });
-    client.good("manage_operations", json!({"action": "cancel"}));
-    client.until("manage_operations", &wanted, |answer| {
-        answer["operations"].as_array().unwrap().iter().all(|operation| operation["status"] != "running")
     });
     let gone = client.good("manage_operations", json!({"action": "cleanup"}));
     assert_eq!(gone["operations"], json!([]));
@@ -145,15 +147,55 @@ fn cancelling_a_call_that_waits_cancels_its_operation() {
 
 #[test]
 fn a_search_before_the_first_generation_says_so() {
-    let tree = Tree::large();
+    let tree = Tree::with(&[("a.rs", "fn needle() {}\n")]);
+    let _held = tree.hold();
     let mut client = tree.introduced(&["--no-watch"]);
     client.good("manage_operations", json!({"action": "cancel"}));
     client.until("manage_operations", &json!({}), |answer| answer["operations"][0]["status"] == "cancelled");
-    let result = client.call("search", json!({"query": "unique_1_1"}));
-    // Something may have been published before it was cancelled; then the answer says that it is not all.
-    if result["isError"] == true {
-        assert!(text(&result).contains("manage_project with action refresh"), "{result}");
-    } else {
-        assert_eq!(result["structuredContent"]["complete"], false, "{result}");
+    for (tool, arguments) in [("search", json!({"query": "needle"})), ("search_content", json!({"pattern": "needle"}))]
+    {
+        let refused = client.bad(tool, arguments);
+        assert!(refused.contains("manage_project with action refresh"), "{refused}");
     }
+    assert_eq!(client.good("status", json!({}))["index"], json!(null));
+}
+
+/// Operations of one action, with their states.
+fn states(answer: &Value, action: &str) -> Vec<String> {
+    let operations = answer["operations"].as_array().unwrap().iter();
+    let of_action = operations.filter(|operation| operation["action"] == action);
+    of_action.map(|operation| operation["status"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_is_cancelled_before_it_has_begun_leaves_the_watcher_alone() {
+    let tree = Tree::with(&[("a.rs", "fn needle() {}\n")]);
+    let mut client = tree.introduced(&[]);
+    client.until_fresh();
+    let held = tree.hold();
+    let begin = |client: &mut Client, action: &str| {
+        client.good("manage_project", json!({"action": action}))["operation_id"].clone()
+    };
+    let refresh = begin(&mut client, "refresh");
+    client.until("manage_operations", &json!({}), |answer| states(answer, "refresh") == ["waiting"]);
+    let reindex = begin(&mut client, "reindex");
+    assert_eq!(begin(&mut client, "reindex"), reindex, "the same one that waits already");
+    for operation in [&reindex, &refresh] {
+        client.good("manage_operations", json!({"action": "cancel", "operation_id": operation}));
+    }
+    client.until("manage_operations", &json!({}), |answer| {
+        states(answer, "reindex") == ["cancelled"] && states(answer, "refresh") == ["cancelled"]
+    });
+    assert_eq!(client.good("status", json!({}))["keeping"]["by"], "this_server");
+
+    // The same for one that has begun, and waits for another run.
+    let reindex = begin(&mut client, "reindex");
+    client.until("manage_operations", &json!({}), |answer| states(answer, "reindex") == ["cancelled", "waiting"]);
+    client.good("manage_operations", json!({"action": "cancel", "operation_id": reindex}));
+    client.until("manage_operations", &json!({}), |answer| states(answer, "reindex") == ["cancelled", "cancelled"]);
+    client.until("status", &json!({}), |status| status["keeping"]["by"] == "this_server");
+    drop(held);
+    tree.write("b.rs", "fn haystack() {}\n");
+    client.until("search", &json!({"query": "haystack"}), |found| found["hits_shown"] == 1);
+    assert_eq!(client.good("search", json!({"query": "needle"}))["hits_shown"], 1);
 }

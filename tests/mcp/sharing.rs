@@ -1,8 +1,11 @@
 //! Several servers on one index, and one server on several projects.
 
-use super::client::{Tree, exists};
+use super::client::{PATIENCE, PAUSE, Tree, exists};
+use leindex_engine::{Engine, WatchState};
 use rustix::process::Signal;
 use serde_json::json;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 #[test]
 fn the_second_server_uses_what_the_first_keeps_and_takes_over() {
@@ -41,6 +44,27 @@ fn the_second_server_uses_what_the_first_keeps_and_takes_over() {
     second.until("status", &json!({}), |status| status["keeping"]["by"] == "this_server");
     tree.write("c.rs", "fn third() {}\n");
     second.until("search", &json!({"query": "third"}), |found| found["hits_shown"] == 1);
+}
+
+#[test]
+fn definitions_are_extracted_beside_a_watcher_that_does_not() {
+    let tree = Tree::with(&[("a.rs", "fn needle_in_a_haystack() {}\n")]);
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_leindex-engine"));
+    watch.arg("watch").arg("--index-dir").arg(tree.index()).arg(tree.root());
+    let mut watch = watch.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let engine = Engine::builder().index_dir(tree.index()).open(tree.root()).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while engine.freshness().state != WatchState::Current {
+        assert!(Instant::now() < deadline, "nobody watches");
+        std::thread::sleep(PAUSE);
+    }
+    let mut client = tree.introduced(&[]);
+    client.until("status", &json!({}), |status| status["keeping"]["by"] == "another_process");
+    // Beginnings are only found among what was extracted.
+    let beginning = json!({"query": "needle_in*", "mode": "symbol"});
+    client.until("search", &beginning, |found| found["hits_shown"] == 1);
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Every tool and resource, with good arguments and bad ones.
 
 use super::client::{Client, Tree, text};
+use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -109,7 +110,8 @@ fn search_refuses_with_the_next_step() {
         (json!({"query": "x", "limit": 0}), "from 1 to 1000"),
         (json!({"query": "x", "context": -1}), "whole number"),
         (json!({"query": "x", "globs": ["["]}), "["),
-        (json!({"query": "x", "languages": ["klingon"]}), "klingon"),
+        (json!({"query": "x", "languages": ["klingon"]}), "languages: \"klingon\" is not a language: status"),
+        (json!({"query": "a\nb", "mode": "substring"}), "a hit is one line"),
         (json!({"query": "x", "globs": {"a": 1}}), "array of strings"),
     ] {
         let refused = client.bad("search", arguments.clone());
@@ -177,6 +179,11 @@ fn search_content_pages_through_lines_paths_and_ranks() {
     assert_eq!(find(&mut client, json!({"pattern": "sclk", "fuzzy": true})), ["src/lock.c"]);
     assert_eq!(find(&mut client, json!({"pattern": "src/", "file_pattern": "*.c"})), ["src/lock.c"]);
     assert_eq!(find(&mut client, json!({"pattern": ".log"})), [""; 0], "ignored");
+    // Globs mean what they mean elsewhere.
+    let of = |client: &mut Client, globs: Value| find(client, json!({"pattern": "c", "file_pattern": globs}));
+    assert_eq!(of(&mut client, json!(["*.c", "*.rs"])), ["src/lock.c", "src/main.rs"]);
+    assert_eq!(of(&mut client, json!(["src/", "!*.rs"])), ["src/lock.c"]);
+    assert_eq!(find(&mut client, json!({"pattern": "s*c/"})), ["src/lock.c", "src/main.rs"]);
 
     for arguments in [
         json!({"action": "rank", "query": "spin lock"}),
@@ -193,11 +200,59 @@ fn search_content_pages_through_lines_paths_and_ranks() {
         (json!({"action": "search"}), "pattern: is missing"),
         (json!({"pattern": "(", "regex": true}), "no regular expression"),
         (json!({"pattern": "x", "page": 1000, "page_size": 1000}), "file_pattern"),
-        (json!({"action": "find", "pattern": "["}), "no glob"),
+        (json!({"action": "find", "pattern": "["}), "a glob is not valid"),
+        (json!({"action": "find", "pattern": "x", "file_pattern": "["}), "a glob is not valid"),
+        (json!({"pattern": "a\nb"}), "a hit is one line"),
+        (json!({"pattern": "a\\nb", "regex": true}), "a hit is one line"),
     ] {
         let refused = client.bad("search_content", arguments.clone());
         assert!(refused.contains(part), "{arguments}: {refused}");
     }
+}
+
+#[test]
+fn a_hit_of_a_long_line_shows_its_match() {
+    let tree = tree();
+    tree.write("min.js", format!("{} needle {}\n", "ab;".repeat(50_000), "cd;".repeat(50_000)));
+    let mut client = served(&tree);
+    client.good("manage_project", json!({"action": "refresh"}));
+    for mode in ["text", "substring"] {
+        let found = client.until("search", &json!({"query": "needle", "mode": mode}), |found| found["hits_shown"] == 1);
+        let hit = &found["files"][0]["hits"][0];
+        assert_eq!((&hit["column"], &hit["text_is_cut"]), (&json!(150_002), &json!(true)), "{hit}");
+        let text = hit["text"].as_str().unwrap();
+        assert!(text.contains("ab; needle cd;") && text.len() < 260, "{hit}");
+    }
+    let hit = client.good("search_content", json!({"pattern": "needle"}))["results"][0].clone();
+    let content = hit["content"].as_str().unwrap();
+    assert!(content.contains("ab; needle cd;") && content.len() < 1020 && hit["content_is_cut"] == true, "{hit}");
+}
+
+#[test]
+fn pages_of_ranked_results_are_of_one_order() {
+    let tree = tree();
+    for file in 0..300 {
+        let text = format!("{}needle\n{}", "other words\n".repeat(file % 17), "needle\n".repeat(file % 5));
+        tree.write(&format!("many/f{file}.c"), text);
+    }
+    let mut client = served(&tree);
+    let paths = |client: &mut Client, page: usize, size: usize| -> Vec<String> {
+        let asked = json!({"action": "rank", "pattern": "needle", "page": page, "page_size": size});
+        let found = client.good("search_content", asked);
+        let results = found["results"].as_array().unwrap();
+        results.iter().map(|result| result["file_path"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = paths(&mut client, 1, 250);
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 250);
+    let paged: Vec<_> = (1..=25).flat_map(|page| paths(&mut client, page, 10)).collect();
+    assert_eq!(paged, all);
+    // Far down there are fewer lines around each hit, and that is said.
+    let asked = json!({"pattern": "needle", "page": 20, "page_size": 1000, "context_lines": 50});
+    assert_eq!(client.good("search_content", asked)["context_lines"], 1);
+    let found = client.good("search_content", json!({"pattern": "(?x)needle #x", "page_size": 1}));
+    assert_eq!((&found["interpreted_as"], &found["total"]), (&json!("literal"), &json!(0)));
+    let found = client.good("search_content", json!({"pattern": "needle\\n"}));
+    assert_eq!((&found["interpreted_as"], &found["total"]), (&json!("literal"), &json!(0)));
 }
 
 #[test]
@@ -206,8 +261,9 @@ fn read_file_gives_lines_windows_and_facts() {
     tree.write("long.txt", (1..=1000).map(|line| format!("line {line}\n")).collect::<String>());
     let mut client = served(&tree);
     let result = client.call("read_file", json!({"file_path": "src/main.rs", "start_line": 3, "end_line": "4"}));
-    assert_eq!(text(&result), "3\tfn main() {\n4\t    spin_lock(&a[i]);\n");
     let read = &result["structuredContent"];
+    assert_eq!(read["content"], "3\tfn main() {\n4\t    spin_lock(&a[i]);\n");
+    assert_eq!(serde_json::from_str::<Value>(&text(&result)).unwrap(), *read);
     assert_eq!((&read["total_lines"], &read["truncated"], &read["end_line"]), (&json!(10), &json!(false), &json!(4)));
 
     let read = client.good("read_file", json!({"file_path": "long.txt", "max_bytes": 100}));
@@ -231,7 +287,23 @@ fn read_file_gives_lines_windows_and_facts() {
     let read = client.good("read_file", json!({"mode": "metadata", "file_path": "image.bin"}));
     assert_eq!((&read["index"]["binary"], &read["index"]["searchable"]), (&json!(true), &json!(false)));
 
+    tree.write("latin1.txt", b"caf\xe9\r\nb");
+    let read = client.good("read_file", json!({"file_path": "latin1.txt"}));
+    assert_eq!(read["content"], "1\tcafé\n2\tb\n");
+    let raw = client.request("resources/read", json!({"uri": "files://latin1.txt"}));
+    assert_eq!(raw["result"]["contents"][0]["text"], "café\r\nb");
+    tree.write("large.txt", "ä".repeat(1 << 20));
+    let raw = client.request("resources/read", json!({"uri": "files://large.txt"}));
+    let raw = raw["result"]["contents"][0]["text"].as_str().unwrap();
+    assert!(raw.starts_with(&"ä".repeat(1 << 19)) && raw[1 << 20..].contains("read_file"), "{}", &raw[1 << 20..]);
+    tree.write("huge.txt", "0123456789abcde\n".repeat(1 << 20));
+    let read = client.good("read_file", json!({"file_path": "huge.txt", "end_line": 2}));
+    assert_eq!((&read["end_line"], &read["total_lines_is_lower_bound"]), (&json!(2), &json!(true)));
+    assert!(read["total_lines"].as_u64().unwrap() < 1 << 20, "{read}");
+    mkfifoat(CWD, tree.root().join("fifo"), Mode::RUSR | Mode::WUSR).unwrap();
+
     for (arguments, part) in [
+        (json!({"file_path": "fifo"}), "no regular file"),
         (json!({"file_path": "missing.rs"}), "No such file"),
         (json!({"file_path": "src"}), "directory"),
         (json!({"file_path": "image.bin"}), "binary file"),
@@ -249,7 +321,7 @@ fn read_file_gives_lines_windows_and_facts() {
 #[test]
 fn paths_outside_of_the_root_are_refused_by_everything_that_takes_one() {
     let tree = tree();
-    fs::write(tree.outside().join("secret"), "secret").unwrap();
+    fs::write(tree.outside().join("secret"), "what nobody may read").unwrap();
     symlink("../secret", tree.root().join("link")).unwrap();
     symlink("..", tree.root().join("up")).unwrap();
     let mut client = served(&tree);
@@ -266,7 +338,8 @@ fn paths_outside_of_the_root_are_refused_by_everything_that_takes_one() {
         }
         let answer = client.request("resources/read", json!({"uri": format!("files://{path}")}));
         assert!(answer["error"].is_object() || path.starts_with('/'), "{path:?}: {answer}");
-        assert!(!answer.to_string().contains("root:x:"), "{answer}");
+        let said = answer.to_string();
+        assert!(!said.contains("root:x:") && !said.contains("what nobody may read"), "{answer}");
     }
     for path in ["%2e%2e%2fsecret", "..%2Fsecret", "link", "up/secret", "src/main.rs%00"] {
         let answer = client.request("resources/read", json!({"uri": format!("files://{path}")}));
@@ -310,6 +383,17 @@ fn outline_explain_and_status_say_what_they_know() {
     let status = client.good("status", json!({}));
     assert_eq!(status["index"]["files"], json!({"indexed": 4, "binary": 1, "too_large": 0}), "{status}");
     assert_eq!(status["index"]["languages"]["rust"], 1);
+    let root = json!(tree.root());
+    for (tool, arguments) in [
+        ("search", json!({"query": "x"})),
+        ("search_content", json!({"pattern": "x"})),
+        ("read_file", json!({"file_path": "src/main.rs"})),
+        ("outline", json!({"path": "src/main.rs"})),
+        ("explain", json!({"path": "x"})),
+        ("status", json!({})),
+    ] {
+        assert_eq!(client.good(tool, arguments)["root"], root, "{tool}");
+    }
 }
 
 #[test]

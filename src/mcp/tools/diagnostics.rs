@@ -1,7 +1,7 @@
 //! `get_diagnostics`: what there is to know about the server, its project and its index, by subject.
 
 use super::status::{index_json, now_ms};
-use super::{Call, Effect, Entry, job_json, schema};
+use super::{Call, Cost, Effect, Entry, For, job_json, schema};
 use crate::mcp::answer::{Answer, Outcome, Refusal, freshness_json, keeping_json};
 use crate::mcp::server::Project;
 use leindex_engine::{BackendChoice, Report, Shards, Skip};
@@ -20,6 +20,8 @@ pub(super) const TOOL: Entry = Entry {
                   read), performance (the last run, latencies of calls), operations, settings, ignore (rules), filtering (what was \
                   left out and why), ranking (how results are ordered). Of the last run means: of the last one of this server.",
     effect: Effect::Reads,
+    whom: For::LeIndex,
+    cost: Cost::Light,
     input,
     output,
     run,
@@ -203,8 +205,9 @@ fn filtering(call: &Call, project: &Project) -> Result<Value, Refusal> {
 
 fn ranking() -> Value {
     json!({
-        "words": "mode text, rank and fuzzy: files that hold all words come first, then those that hold some; ordered by BM25 over the \
-                  runs of letters and digits, files with an identifier as typed before the others; the best line of each is shown",
+        "words": "mode text, rank and fuzzy: files that hold all words; those that define what is asked for, hold the identifier as typed or are \
+                  called so come first, then by BM25; source before tests, documentation, generated and vendored files; the best line of \
+                  each is shown",
         "lines": "substring, regex and search: no ranking; file by file, line by line, score 1",
         "paths": "find: 1 for a name that is the pattern or a path that matches the glob, more than 0.5 for a part of a name, less for a \
                   part of the path",

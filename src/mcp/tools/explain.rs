@@ -1,6 +1,6 @@
 //! `explain`: why a path is or is not in the index.
 
-use super::{Call, Effect, Entry, about_schema, schema, shown};
+use super::{Call, Cost, Effect, Entry, For, about_schema, schema, shown};
 use crate::mcp::answer::{Answer, Outcome, Refusal};
 use crate::mcp::paths;
 use leindex_engine::record::Flags;
@@ -13,6 +13,8 @@ pub(super) const TOOL: Entry = Entry {
     description: "Says whether an index run accepts a path, which rule decides about it (with file and line), whether git tracks it, \
                   what the index has of it, and what to do so that it is otherwise. For when a search does not find what is there.",
     effect: Effect::Reads,
+    whom: For::Agents,
+    cost: Cost::Search,
     input,
     output,
     run,
@@ -44,7 +46,7 @@ fn run(call: &Call) -> Result<Outcome, Refusal> {
     let project = call.server.project()?;
     // A link is explained itself: it is not followed by a run either.
     let inside = paths::within(project.engine.root(), asked, false)?;
-    let found = project.engine.explain(&inside.relative).map_err(|error| Refusal::Wrong(error.to_string()))?;
+    let found = project.engine.explain(&inside.relative).map_err(|error| call.server.refuse(&error))?;
     let rule = |rule: &Rule| {
         let (source, pattern) = (String::from_utf8_lossy(&rule.source), String::from_utf8_lossy(&rule.pattern));
         format!("{source}:{}:{pattern}", rule.line)
@@ -62,7 +64,8 @@ fn run(call: &Call) -> Result<Outcome, Refusal> {
         "next": next(&found),
     });
     let mut line = String::new();
-    if let Ok(open) = call.open() {
+    value["root"] = json!(project.engine.root());
+    if let Ok(open) = call.open_of(&project) {
         open.about.put_into(&mut value);
         line = open.about.line();
     }

@@ -1,13 +1,16 @@
 //! `manage_project`: which tree is searched, and its index.
 
 use super::operations::{message, status_of};
-use super::{Call, Effect, Entry, schema};
+use super::{Call, Cost, Effect, Entry, For, schema};
 use crate::mcp::answer::{Answer, Outcome, Refusal};
-use crate::mcp::jobs::{End, Job, State};
+use crate::mcp::jobs::{Duty, End, Job, State};
 use crate::mcp::keeper::Command;
+use crate::mcp::server::Project;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+const ACTIONS: [&str; 5] = ["set_path", "refresh", "reindex", "clear", "reset"];
 
 pub(super) const TOOL: Entry = Entry {
     name: "manage_project",
@@ -18,6 +21,8 @@ pub(super) const TOOL: Entry = Entry {
                   operation_id and go on in the background (see manage_operations); with a progress token the call sends progress \
                   and returns at the end.",
     effect: Effect::Changes,
+    whom: For::LeIndex,
+    cost: Cost::Light,
     input,
     output,
     run,
@@ -25,7 +30,7 @@ pub(super) const TOOL: Entry = Entry {
 
 fn input() -> Value {
     let properties = json!({
-        "action": {"type": "string", "enum": ["set_path", "refresh", "reindex", "clear", "reset"], "description": "What to do with the project"},
+        "action": {"type": "string", "enum": ACTIONS, "description": "What to do with the project"},
         "path": {"type": "string", "description": "set_path: the directory, absolute"},
         "clear_cache": {"type": "boolean", "default": false, "description": "With set_path or refresh: throw the index away first, as reindex does"},
     });
@@ -45,8 +50,8 @@ fn output() -> Value {
 }
 
 fn run(call: &Call) -> Result<Outcome, Refusal> {
-    let action = call.args.needed(&["action"])?.to_owned();
-    let action = action.trim();
+    call.args.needed(&["action"])?;
+    let action = call.args.choice("action", &ACTIONS)?;
     let clears = call.args.flag("clear_cache", false)?;
     match action {
         "set_path" => {
@@ -55,30 +60,35 @@ fn run(call: &Call) -> Result<Outcome, Refusal> {
                 let path = path.display();
                 return Err(format!("path: {path}: give an absolute one; the working directory is the server's").into());
             }
-            let (project, job) = call.server.set_path(&path, "set_path")?;
-            if clears {
-                job.cancel();
-                let job = call.server.jobs.add("reindex", project.engine.root().to_path_buf());
-                project.keeper.ask(Command::Reindex(Arc::clone(&job)));
-                return Ok(Outcome::Job { job, waits: false });
+            let (project, job) = call.server.set_path(&path)?;
+            if !clears {
+                return begun(job);
             }
-            Ok(Outcome::Job { job, waits: false })
+            job.cancel();
+            begun(add(call, &project, "reindex", Command::Reindex)?)
         }
-        "refresh" if !clears => ask(call, "refresh", Command::Refresh, false),
-        "refresh" | "reindex" => ask(call, "reindex", Command::Reindex, false),
-        "clear" => ask(call, "clear", Command::Clear, true),
-        "reset" => ask(call, "reset", Command::Clear, true),
-        other => {
-            Err(format!("action: {other:?} is not known: use one of set_path, refresh, reindex, clear, reset").into())
+        "refresh" if !clears => begun(add(call, &call.server.project()?, "refresh", Command::Refresh)?),
+        "refresh" | "reindex" => begun(add(call, &call.server.project()?, "reindex", Command::Reindex)?),
+        _ => {
+            let project = call.server.project()?;
+            let job = add(call, &project, action, Command::Clear)?;
+            Ok(Outcome::Job { job, waits: true, closes: (action == "reset").then_some(project) })
         }
     }
 }
 
-fn ask(call: &Call, action: &'static str, command: fn(Arc<Job>) -> Command, waits: bool) -> Result<Outcome, Refusal> {
-    let project = call.server.project()?;
-    let job = call.server.jobs.add(action, project.engine.root().to_path_buf());
-    project.keeper.ask(command(Arc::clone(&job)));
-    Ok(Outcome::Job { job, waits })
+fn begun(job: Arc<Job>) -> Result<Outcome, Refusal> {
+    Ok(Outcome::Job { job, waits: false, closes: None })
+}
+
+fn add(
+    call: &Call,
+    project: &Arc<Project>,
+    action: &'static str,
+    command: fn(Duty) -> Command,
+) -> Result<Arc<Job>, Refusal> {
+    let root = project.engine.root().to_path_buf();
+    Ok(call.server.jobs.add(action, root, |duty| project.keeper.ask(command(duty)))?)
 }
 
 /// The answer about an operation that was begun, or has ended by now.
@@ -88,7 +98,7 @@ pub(crate) fn answer(job: &Job) -> Answer {
     let said = message(&state);
     Answer::json(json!({
         "status": if is_ended { status_of(&state) } else { "started" },
-        "success": !matches!(state, State::Ended(End::Failed(_) | End::Cancelled(_))),
+        "success": !matches!(state, State::Ended(End::Failed(_) | End::Cancelled(..))),
         "message": if is_ended { said } else { format!("{} goes on in the background: {said}", job.action) },
         "operation_id": job.id(),
         "files_processed": job.files(),

@@ -2,7 +2,7 @@
 //! async thread.
 //!
 //! `manage_project`, `search_content`, `get_diagnostics`, `manage_operations` and `read_file` have the names and arguments that
-//! LeIndex's clients call; their text is their JSON. `search`, `outline`, `explain` and `status` are for agents, to whom a token counts.
+//! LeIndex's clients call; their text is JSON, refusals included. `search`, `outline`, `explain` and `status` are for agents, to whom a token counts.
 
 mod diagnostics;
 mod explain;
@@ -35,8 +35,9 @@ pub(crate) struct Call {
 
 /// What a search needs.
 pub(crate) struct Open {
-    pub(crate) project: Arc<Project>,
+    // Before the project: while there is one of its snapshots, there is the project.
     pub(crate) snapshot: Snapshot,
+    pub(crate) project: Arc<Project>,
     pub(crate) about: About,
 }
 
@@ -45,14 +46,22 @@ impl Call {
     pub(crate) fn open(&self) -> Result<Open, Refusal> {
         open(&self.server)
     }
+
+    /// The published generation of this project.
+    fn open_of(&self, project: &Arc<Project>) -> Result<Open, Refusal> {
+        open_of(&self.server, project)
+    }
 }
 
 /// The published generation of the current project.
 pub(crate) fn open(server: &Server) -> Result<Open, Refusal> {
-    let project = server.project()?;
+    open_of(server, &server.project()?)
+}
+
+fn open_of(server: &Server, project: &Arc<Project>) -> Result<Open, Refusal> {
     let (snapshot, freshness) = project.snapshots.get().map_err(|error| server.refuse(&error))?;
-    let about = About::new(server, &snapshot, freshness);
-    Ok(Open { project, snapshot, about })
+    let about = About::new(server, project, &snapshot, freshness);
+    Ok(Open { snapshot, project: Arc::clone(project), about })
 }
 
 /// Whether a tool changes anything.
@@ -62,12 +71,32 @@ enum Effect {
     Changes,
 }
 
+/// Who a tool is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum For {
+    /// Whoever reads.
+    Agents,
+    /// Clients of LeIndex, which parse its text.
+    LeIndex,
+}
+
+/// What a call of a tool costs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cost {
+    /// It looks at files, which may take a while: a few at once.
+    Search,
+    /// It is answered whatever else goes on.
+    Light,
+}
+
 /// An entry of the table.
 pub(crate) struct Entry {
     pub(crate) name: &'static str,
     title: &'static str,
     description: &'static str,
     effect: Effect,
+    pub(crate) whom: For,
+    pub(crate) cost: Cost,
     input: fn() -> Value,
     output: fn() -> Value,
     pub(crate) run: fn(&Call) -> Result<Outcome, Refusal>,
@@ -119,6 +148,7 @@ fn schema(properties: Value, required: &[&str]) -> Value {
 fn about_schema(properties: Value, required: &[&str]) -> Value {
     let mut all = object(properties);
     all.append(&mut object(json!({
+        "root": {"type": "string", "description": "The project"},
         "generation": {"type": "integer", "description": "The published generation that has answered"},
         "complete": {"type": "boolean", "description": "Whether it holds the whole tree"},
         "freshness": {

@@ -1,6 +1,6 @@
 //! `manage_operations`: what goes on in the background, and how to stop it.
 
-use super::{Call, Effect, Entry, schema};
+use super::{Call, Cost, Effect, Entry, For, schema};
 use crate::mcp::answer::{Answer, Outcome, Refusal};
 use crate::mcp::jobs::{End, Job, State};
 use serde_json::{Value, json};
@@ -9,8 +9,10 @@ pub(super) const TOOL: Entry = Entry {
     name: "manage_operations",
     title: "List or cancel operations",
     description: "action list: the operations of this server, oldest first, with state and progress. action cancel: asks one to stop \
-                  (operation_id), or all when none is named; what was published stays. action cleanup: forgets those that have ended.",
+                  (operation_id), or all when none is named. action cleanup: forgets those that have ended.",
     effect: Effect::Changes,
+    whom: For::LeIndex,
+    cost: Cost::Light,
     input,
     output,
     run,
@@ -51,7 +53,9 @@ fn run(call: &Call) -> Result<Outcome, Refusal> {
             open.iter().for_each(|job| job.cancel());
             match open.len() {
                 0 => "nothing to cancel: it has ended".to_owned(),
-                count => format!("{count} asked to stop; what was published stays"),
+                count => {
+                    format!("{count} asked to stop; what was published stays, unless it was thrown away by them before")
+                }
             }
         }
         "cleanup" => format!("{} that had ended are forgotten", jobs.clean_up()),
@@ -99,7 +103,7 @@ pub(super) fn status_of(state: &State) -> &'static str {
         State::Waiting(_) => "waiting",
         State::Running(_) => "running",
         State::Ended(End::Done(..)) => "completed",
-        State::Ended(End::Cancelled(_)) => "cancelled",
+        State::Ended(End::Cancelled(..)) => "cancelled",
         State::Ended(End::Failed(_)) => "failed",
     }
 }
@@ -112,7 +116,7 @@ pub(super) fn message(state: &State) -> String {
         State::Running(progress) if progress.scanned => "the tree was gone over; the rest is being written".into(),
         State::Running(progress) => format!("{} files so far", progress.files.seen),
         State::Ended(End::Done(_, said)) => said.clone(),
-        State::Ended(End::Cancelled(_)) => "cancelled; what was published stays".into(),
+        State::Ended(End::Cancelled(_, said)) => (*said).into(),
         State::Ended(End::Failed(why)) => why.clone(),
     }
 }

@@ -1,6 +1,6 @@
 //! `outline`: what a file defines, with the lines to read.
 
-use super::{Call, Effect, Entry, about_schema, schema, shown};
+use super::{Call, Cost, Effect, Entry, For, about_schema, schema, shown};
 use crate::mcp::answer::{Answer, Outcome, Refusal};
 use crate::mcp::paths;
 use leindex_engine::symbols::{Cut, Symbol};
@@ -15,6 +15,8 @@ pub(super) const TOOL: Entry = Entry {
     description: "The definitions of a file as it is on disk now (functions, types, macros and so on), with their first and last lines: \
                   what to read with read_file, without reading all of it. C, C++, Rust, Python, JavaScript, TypeScript, Go, Java.",
     effect: Effect::Reads,
+    whom: For::Agents,
+    cost: Cost::Search,
     input,
     output,
     run,
@@ -81,7 +83,8 @@ fn run(call: &Call) -> Result<Outcome, Refusal> {
         "truncated": is_cut,
         "how_to_get_the_rest": rest,
     });
-    if let Ok(open) = call.open() {
+    value["root"] = json!(project.engine.root());
+    if let Ok(open) = call.open_of(&project) {
         open.about.put_into(&mut value);
     }
     Ok(Answer { text, value }.into())

@@ -1,12 +1,14 @@
 //! `read_file`: a part of a file with line numbers, a file in windows of lines, or what is known of a file.
 
-use super::{Call, Effect, Entry, about_schema, schema, shown};
+use super::{Call, Cost, Effect, Entry, For, about_schema, schema, shown};
 use crate::mcp::answer::{Answer, Outcome, Refusal};
 use crate::mcp::lines::{self, Lines};
 use crate::mcp::paths::{self, Inside};
+use crate::mcp::server::Project;
 use leindex_engine::record::{FileMeta, Flags};
 use leindex_engine::text::language::Language;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Text in one answer, unless more is asked for. Bytes.
@@ -25,6 +27,8 @@ pub(super) const TOOL: Entry = Entry {
                   numbers, up to max_bytes; says what was cut and where to go on. mode chunks: one window of chunk_lines lines \
                   (chunk, from 1) and how many there are. mode metadata: size, times, language and what the index knows.",
     effect: Effect::Reads,
+    whom: For::LeIndex,
+    cost: Cost::Search,
     input,
     output,
     run,
@@ -51,6 +55,7 @@ fn output() -> Value {
         "start_line": {"type": "integer"},
         "end_line": {"type": "integer"},
         "total_lines": {"type": "integer"},
+        "total_lines_is_lower_bound": {"type": "boolean", "description": "The file is large, and was not read to its end"},
         "truncated": {"type": "boolean"},
         "how_to_get_the_rest": {"type": ["string", "null"]},
     });
@@ -64,29 +69,23 @@ fn run(call: &Call) -> Result<Outcome, Refusal> {
     let project = call.server.project()?;
     let file = paths::within(project.engine.root(), asked, true)?;
     let mut value = match mode {
-        "metadata" => metadata(call, &file)?,
+        "metadata" => metadata(call, &project, &file)?,
         "chunks" => chunks(call, &file)?,
         _ => smart(call, &file)?,
     };
     value["file_path"] = shown(&file.relative).into();
     value["mode"] = mode.into();
+    value["root"] = json!(project.engine.root());
     // A file can be read before there is an index.
-    if let Ok(open) = call.open() {
+    if let Ok(open) = call.open_of(&project) {
         open.about.put_into(&mut value);
     }
-    let text = match (mode, value["content"].as_str()) {
-        ("smart", Some(content)) => match value["how_to_get_the_rest"].as_str() {
-            Some(rest) => format!("{content}CUT: {rest}\n"),
-            None => content.to_owned(),
-        },
-        _ => value.to_string(),
-    };
-    Ok(Answer { text, value }.into())
+    Ok(Answer::json(value).into())
 }
 
 fn read(call: &Call, file: &Inside, first: usize, last: usize) -> Result<Lines, Refusal> {
     let bytes = call.args.number("max_bytes", BYTES, 1..=BYTES_MAX)?;
-    let read = lines::read(&file.absolute, first as u64, last as u64, bytes);
+    let read = file.open().and_then(|open| lines::read(open, first as u64, last as u64, bytes));
     read.map_err(|error| {
         Refusal::Wrong(format!("{}: {error}: mode metadata says what is known of it", shown(&file.relative)))
     })
@@ -120,6 +119,7 @@ fn chunks(call: &Call, file: &Inside) -> Result<Value, Refusal> {
     let mut value = described(&found, content, first, "with mode smart and start_line");
     value["chunk"] = chunk.into();
     value["chunks"] = count.into();
+    value["chunks_is_lower_bound"] = found.is_lower_bound.into();
     Ok(value)
 }
 
@@ -128,7 +128,9 @@ fn described(found: &Lines, content: String, first: usize, onward: &str) -> Valu
     let end = found.lines.last().map_or(0, |(number, _)| *number);
     let mut ways = Vec::new();
     if found.is_full {
-        ways.push(format!("the bytes were used up at line {end} of {}: go on {onward} {}", found.total, end + 1));
+        let least = if found.is_lower_bound { "at least " } else { "" };
+        let total = found.total;
+        ways.push(format!("the bytes were used up at line {end} of {least}{total}: go on {onward} {}", end + 1));
     }
     if found.cut > 0 {
         ways.push(format!(
@@ -143,17 +145,18 @@ fn described(found: &Lines, content: String, first: usize, onward: &str) -> Valu
         "start_line": found.lines.first().map_or(first as u64, |(number, _)| *number),
         "end_line": end,
         "total_lines": found.total,
+        "total_lines_is_lower_bound": found.is_lower_bound,
         "truncated": rest.is_some(),
         "how_to_get_the_rest": rest,
     })
 }
 
-fn metadata(call: &Call, file: &Inside) -> Result<Value, Refusal> {
+fn metadata(call: &Call, project: &Arc<Project>, file: &Inside) -> Result<Value, Refusal> {
     let name = shown(&file.relative);
-    let stat = file.absolute.metadata();
+    let stat = file.look().and_then(|file| file.metadata());
     let stat =
         stat.map_err(|error| Refusal::Wrong(format!("{name}: {error}: give the path of a file that is there")))?;
-    let known = match call.open() {
+    let known = match call.open_of(project) {
         Ok(open) => open.snapshot.lookup(&file.relative).map_err(|error| call.server.refuse(&error))?,
         Err(_) => None,
     };

@@ -1,7 +1,7 @@
 //! `search`: what an agent asks most. Hits grouped by file, within a budget of tokens, with what was cut and how to get it.
 
 use super::outline::symbol_json;
-use super::{Call, Effect, Entry, about_schema, schema, shown};
+use super::{Call, Cost, Effect, Entry, For, about_schema, schema, shown};
 use crate::mcp::answer::{Answer, Outcome, Refusal};
 use crate::mcp::lines;
 use leindex_engine::{Hit, Mode, Query, SearchResult};
@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 const TOKEN_BYTES: usize = 4;
 /// A line is cut to this, around its match. Bytes.
 const LINE_BYTES: usize = 240;
+/// More than that of a line is not asked for: room for what is cut from it.
+const ASKED_BYTES: usize = 1000;
 /// Bytes that the summary takes, kept free in the budget.
 const SUMMARY_BYTES: usize = 400;
 
@@ -22,6 +24,8 @@ pub(super) const TOOL: Entry = Entry {
                   (where a function, type or macro is defined, by its name, the beginning or the humps of it). Says what was cut and how \
                   to get the rest. Hits are verified on the files as they are on disk.",
     effect: Effect::Reads,
+    whom: For::Agents,
+    cost: Cost::Search,
     input,
     output,
     run,
@@ -100,6 +104,7 @@ fn run(call: &Call) -> Result<Outcome, Refusal> {
         .limit(wanted.limit)
         .per_file(wanted.per_file)
         .context(wanted.context, wanted.context)
+        .line_bytes(ASKED_BYTES)
         .case_insensitive(args.flag("case_insensitive", false)?);
     for language in args.texts("languages")? {
         query = query.language(language);
@@ -164,9 +169,9 @@ fn write(result: &SearchResult, wanted: &Wanted) -> Written {
 
 /// A hit as lines of text and as JSON, with its context.
 fn one(hit: &Hit, context: usize) -> (String, Value) {
-    let (line, was_cut) = lines::around(&hit.text, hit.column, LINE_BYTES);
+    let (line, was_cut) = lines::of_hit(hit, LINE_BYTES);
     let mut value = json!({"line": hit.line, "column": hit.column, "text": line});
-    if was_cut || hit.cut {
+    if was_cut {
         value["text_is_cut"] = true.into();
     }
     let short = |lines: &[String]| lines.iter().map(|line| lines::around(line, 1, LINE_BYTES).0.into_owned()).collect();

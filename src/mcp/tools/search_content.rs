@@ -1,17 +1,21 @@
 //! `search_content`: lines, paths or ranked files, page by page, as LeIndex's clients ask for them.
 
-use super::{Call, Effect, Entry, Open, about_schema, schema, shown};
+use super::{Call, Cost, Effect, Entry, For, Open, about_schema, schema, shown};
 use crate::mcp::answer::{Answer, Outcome, Refusal};
 use crate::mcp::args::Args;
 use crate::mcp::lines;
-use globset::{GlobBuilder, GlobMatcher};
-use leindex_engine::{Hit, Query};
+use leindex_engine::{Hit, Mode, PathFilter, Query, QueryError};
 use serde_json::{Value, json};
 
 /// Pages end here: a page further on would make the engine verify everything before it.
 const RESULTS_MAX: usize = 20_000;
 /// A line is cut to this, around its match. Bytes.
 const LINE_BYTES: usize = 1000;
+/// Lines that the engine is asked for, those around hits included: a page far down has fewer around each hit.
+const LINES_MAX: usize = 100_000;
+/// Ranked results are looked for in steps of so many: how many files the engine reads depends on how many are wanted, and each
+/// page has to be one of the same order.
+const RANKED_STEP: usize = 256;
 /// What makes a pattern a regular expression, if it is a valid one. A dot or parentheses alone do not: they are in most code.
 const META: [char; 11] = ['\\', '[', ']', '{', '}', '*', '+', '?', '|', '^', '$'];
 
@@ -24,6 +28,8 @@ pub(super) const TOOL: Entry = Entry {
                   paths that contain the pattern, or match it as a glob when it has * ? [ or {. action rank: files with these \
                   words, best first. Answers come in pages.",
     effect: Effect::Reads,
+    whom: For::LeIndex,
+    cost: Cost::Search,
     input,
     output,
     run,
@@ -68,6 +74,7 @@ fn output() -> Value {
         "has_more": {"type": "boolean"},
         "truncated": {"type": "boolean"},
         "how_to_get_the_rest": {"type": ["string", "null"]},
+        "context_lines": {"type": "integer", "description": "Lines given before and after each hit: fewer than were asked for on pages far down"},
         "timestamp": {"type": "integer", "description": "Milliseconds since the epoch"},
         "interpreted_as": {"type": "string", "description": "How the pattern was understood"},
     });
@@ -100,6 +107,31 @@ impl Page {
     fn end(&self) -> usize {
         self.number.saturating_mul(self.size)
     }
+
+    /// Whether the next one may be asked for, if there is one.
+    fn has_next(&self) -> bool {
+        self.end() + self.size <= RESULTS_MAX
+    }
+
+    fn rest(&self) -> String {
+        if self.has_next() {
+            return format!("page {} has more; file_pattern narrows the search", self.number + 1);
+        }
+        format!("narrow the search with file_pattern: of all results, the first {RESULTS_MAX} can be had")
+    }
+}
+
+/// Why there are none.
+enum Failed {
+    /// The engine cannot search for the pattern.
+    Pattern(QueryError),
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Failed {
+    fn from(refusal: Refusal) -> Failed {
+        Failed::Refused(refusal)
+    }
 }
 
 /// One page of results.
@@ -108,6 +140,7 @@ struct Found {
     /// Results before, on and behind the page, as far as they were looked for.
     total: usize,
     is_lower_bound: bool,
+    context: usize,
     interpreted_as: &'static str,
 }
 
@@ -120,24 +153,21 @@ fn run(call: &Call) -> Result<Outcome, Refusal> {
     let open = call.open()?;
     let found = match action {
         "find" => find(&open, pattern, call, &page, is_fuzzy)?,
-        "rank" => search(call, &open, Query::text(pattern), "words", &page)?,
-        _ if is_fuzzy => search(call, &open, Query::text(pattern), "words, because of fuzzy", &page)?,
-        _ => {
-            let (query, interpreted_as) = lines_query(pattern, args)?;
-            search(call, &open, query, interpreted_as, &page)?
-        }
+        "rank" => one_of(call, &open, vec![(Query::text(pattern), "words")], &page)?,
+        _ if is_fuzzy => one_of(call, &open, vec![(Query::text(pattern), "words, because of fuzzy")], &page)?,
+        _ => one_of(call, &open, lines_queries(pattern, args)?, &page)?,
     };
     let has_more = found.total > page.end();
-    let rest = has_more.then(|| format!("page {} has more; file_pattern narrows the search", page.number + 1));
     let mut value = json!({
         "results": found.results,
         "page": page.number,
         "page_size": page.size,
         "total": found.total,
         "total_is_lower_bound": found.is_lower_bound,
-        "has_more": has_more,
+        "has_more": has_more && page.has_next(),
         "truncated": has_more,
-        "how_to_get_the_rest": rest,
+        "how_to_get_the_rest": has_more.then(|| page.rest()),
+        "context_lines": found.context,
         "timestamp": super::status::now_ms(),
         "interpreted_as": found.interpreted_as,
     });
@@ -145,40 +175,62 @@ fn run(call: &Call) -> Result<Outcome, Refusal> {
     Ok(Answer::json(value).into())
 }
 
-/// How a pattern for lines is understood.
-fn lines_query(pattern: &str, args: &Args) -> Result<(Query, &'static str), Refusal> {
-    let is_regex = || pattern.contains(META) && regex_syntax::parse(pattern).is_ok();
-    let (query, interpreted_as) = match args.maybe_flag("regex")? {
-        Some(true) => (Query::regex(pattern), "regex"),
-        None if is_regex() => {
+/// How a pattern for lines is understood; the second one when the first one cannot be searched for.
+fn lines_queries(pattern: &str, args: &Args) -> Result<Vec<(Query, &'static str)>, Refusal> {
+    let literal = (Query::substring(pattern), "literal");
+    let queries = match args.maybe_flag("regex")? {
+        Some(true) => vec![(Query::regex(pattern), "regex")],
+        None if pattern.contains(META) && regex_syntax::parse(pattern).is_ok() => {
             // Whoever means the characters themselves must not miss them.
             let both = format!("(?:{pattern})|(?:{})", regex_syntax::escape(pattern));
-            (Query::regex(both), "regex or literal")
+            vec![(Query::regex(both), "regex or literal"), literal]
         }
-        _ => (Query::substring(pattern), "literal"),
+        _ => vec![literal],
     };
-    Ok((query.case_insensitive(!args.flag("case_sensitive", true)?), interpreted_as))
+    let ignores_case = !args.flag("case_sensitive", true)?;
+    Ok(queries.into_iter().map(|(query, how)| (query.case_insensitive(ignores_case), how)).collect())
+}
+
+/// One page of what the first of these queries finds that the engine can search for.
+fn one_of(call: &Call, open: &Open, queries: Vec<(Query, &'static str)>, page: &Page) -> Result<Found, Refusal> {
+    let mut refused = Refusal::Wrong("pattern: cannot be searched for".into());
+    for (query, how) in queries {
+        match search(call, open, query, how, page) {
+            Ok(found) => return Ok(found),
+            Err(Failed::Refused(refusal)) => return Err(refusal),
+            Err(Failed::Pattern(error)) => refused = call.server.refuse(&error),
+        }
+    }
+    Err(refused)
 }
 
 /// One page of what the engine finds.
-fn search(call: &Call, open: &Open, query: Query, interpreted_as: &'static str, page: &Page) -> Result<Found, Refusal> {
-    let context = call.args.number("context_lines", 0, 0..=50)?;
-    let mut query = query.limit(page.end() + 1).context(context, context);
+fn search(call: &Call, open: &Open, query: Query, interpreted_as: &'static str, page: &Page) -> Result<Found, Failed> {
+    let is_ranked = query.mode() == Mode::Text;
+    let wanted = page.end() + 1;
+    let limit = if is_ranked { wanted.next_multiple_of(RANKED_STEP) } else { wanted };
+    let around_each = (LINES_MAX / limit).saturating_sub(1) / 2;
+    let context = call.args.number("context_lines", 0, 0..=50)?.min(around_each);
+    let mut query = query.limit(limit).context(context, context).line_bytes(LINE_BYTES);
     for glob in call.args.texts("file_pattern")? {
         query = query.path_glob(glob);
     }
-    let result = open.snapshot.search(&query).map_err(|error| call.server.refuse(&error))?;
+    let result = open.snapshot.search(&query).map_err(|error| match error {
+        QueryError::Pattern { .. } => Failed::Pattern(error),
+        error => Failed::Refused(call.server.refuse(&error)),
+    })?;
     let on_page = result.hits.iter().skip(page.start()).take(page.size);
     Ok(Found {
         results: on_page.map(as_json).collect(),
         total: result.hits.len(),
         is_lower_bound: result.truncated,
+        context,
         interpreted_as,
     })
 }
 
 fn as_json(hit: &Hit) -> Value {
-    let (content, was_cut) = lines::around(&hit.text, hit.column, LINE_BYTES);
+    let (content, is_cut) = lines::of_hit(hit, LINE_BYTES);
     let cut = |lines: &[String]| {
         lines.iter().map(|line| lines::around(line, 1, LINE_BYTES).0.into_owned()).collect::<Vec<_>>()
     };
@@ -191,7 +243,7 @@ fn as_json(hit: &Hit) -> Value {
         "context_after": cut(&hit.after),
         "score": hit.score,
     });
-    if was_cut || hit.cut {
+    if is_cut {
         value["content_is_cut"] = true.into();
     }
     value
@@ -199,7 +251,7 @@ fn as_json(hit: &Hit) -> Value {
 
 /// How a path is compared with the pattern.
 enum Names {
-    Glob(GlobMatcher),
+    Glob(PathFilter),
     Contains(String),
     /// The characters in this order, with others between them.
     Scattered(String),
@@ -207,25 +259,25 @@ enum Names {
 
 /// One page of the paths that match, those whose name does first.
 fn find(open: &Open, pattern: &str, call: &Call, page: &Page, is_fuzzy: bool) -> Result<Found, Refusal> {
-    let is_case_insensitive = !call.args.flag("case_sensitive", true)?;
+    let ignores_case = !call.args.flag("case_sensitive", true)?;
+    let filter_of = |globs: &[&str]| PathFilter::new(globs, ignores_case).map_err(|error| call.server.refuse(&error));
     let filters = call.args.texts("file_pattern")?;
-    let filters: Vec<Names> =
-        filters.iter().map(|glob| glob_of(glob, is_case_insensitive)).collect::<Result<_, Refusal>>()?;
-    let folded = |text: &str| if is_case_insensitive || is_fuzzy { text.to_lowercase() } else { text.to_owned() };
+    let filter = filter_of(&filters.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let folded = |text: &str| if ignores_case || is_fuzzy { text.to_lowercase() } else { text.to_owned() };
     let (names, interpreted_as) = if is_fuzzy {
         (Names::Scattered(pattern.to_lowercase()), "characters in this order")
     } else if pattern.contains(['*', '?', '[', '{']) {
-        (glob_of(pattern, is_case_insensitive)?, "glob")
+        (Names::Glob(filter_of(&[pattern])?), "glob")
     } else {
         (Names::Contains(folded(pattern)), "part of a path")
     };
     let mut found: Vec<(f64, String)> = Vec::new();
     let walked = open.snapshot.for_each_file(|path, _| {
+        if !filter.accepts(path) {
+            return;
+        }
         let path = String::from_utf8_lossy(path);
-        let compared = folded(&path);
-        if let Some(score) = names.score(&compared)
-            && filters.iter().all(|filter| filter.score(&path).is_some())
-        {
+        if let Some(score) = names.score(&folded(&path)) {
             found.push((score, path.into_owned()));
         }
     });
@@ -233,15 +285,7 @@ fn find(open: &Open, pattern: &str, call: &Call, page: &Page, is_fuzzy: bool) ->
     found.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     let on_page = found.iter().skip(page.start()).take(page.size);
     let results = on_page.map(|(score, path)| json!({"file_path": path, "score": score})).collect();
-    Ok(Found { results, total: found.len(), is_lower_bound: false, interpreted_as })
-}
-
-fn glob_of(glob: &str, is_case_insensitive: bool) -> Result<Names, Refusal> {
-    // As in the other filters: without a slash it is matched against the name.
-    let pattern = if glob.contains('/') { glob.trim_start_matches('/').to_owned() } else { format!("**/{glob}") };
-    let built = GlobBuilder::new(&pattern).literal_separator(true).case_insensitive(is_case_insensitive).build();
-    let built = built.map_err(|error| Refusal::Wrong(format!("{glob}: is no glob: {error}: correct it")))?;
-    Ok(Names::Glob(built.compile_matcher()))
+    Ok(Found { results, total: found.len(), is_lower_bound: false, context: 0, interpreted_as })
 }
 
 impl Names {
@@ -250,7 +294,7 @@ impl Names {
         let name = path.rsplit('/').next().unwrap_or(path);
         let share = |part: &str| part.len() as f64 / path.len().max(1) as f64;
         match self {
-            Names::Glob(glob) => glob.is_match(path).then_some(1.0),
+            Names::Glob(glob) => glob.accepts(path.as_bytes()).then_some(1.0),
             Names::Contains(part) if name == part => Some(1.0),
             Names::Contains(part) if name.contains(&part[..]) => Some(0.5 + 0.4 * share(part)),
             Names::Contains(part) => path.contains(&part[..]).then(|| 0.4 * share(part)),
@@ -277,7 +321,8 @@ mod tests {
     #[test]
     fn patterns_are_understood() {
         let understood = |pattern: &str, arguments: Value| {
-            lines_query(pattern, &args(arguments)).map(|found| found.1).map_err(|refusal| refusal.message())
+            let queries = lines_queries(pattern, &args(arguments)).map_err(|refusal| refusal.message())?;
+            Ok::<_, String>(queries[0].1)
         };
         for (pattern, how) in [
             ("foo.bar()", "literal"),
@@ -301,8 +346,15 @@ mod tests {
         assert_eq!(contains("b", "src/a.rs"), None);
         assert!(Names::Scattered("sar".into()).score("src/a.rs").is_some());
         assert!(Names::Scattered("ras".into()).score("src/a.rb").is_none());
-        let glob = |glob: &str, path| glob_of(glob, false).ok().and_then(|glob| glob.score(path));
+        let glob = |glob, path| Names::Glob(PathFilter::new(&[glob], false).unwrap()).score(path);
         assert_eq!((glob("*.rs", "src/a.rs"), glob("src/*.rs", "src/b/a.rs")), (Some(1.0), None));
-        assert!(glob_of("[", false).is_err());
+    }
+
+    #[test]
+    fn no_page_is_offered_that_cannot_be_had() {
+        let page = |number, size| Page { number, size };
+        assert!(page(1, 20).has_next() && page(1, 20).rest().starts_with("page 2"));
+        assert!(page(19, 1000).has_next() && !page(20, 1000).has_next());
+        assert!(page(20, 1000).rest().contains("file_pattern") && !page(20, 1000).rest().starts_with("page"));
     }
 }

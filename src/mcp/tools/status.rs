@@ -1,6 +1,6 @@
 //! `status`: which project, how fresh its index is and who keeps it so, and what goes on.
 
-use super::{Effect, Entry, job_json, schema};
+use super::{Cost, Effect, Entry, For, job_json, schema};
 use crate::mcp::answer::{Answer, Outcome, Refusal, age, freshness_json, keeping_json};
 use crate::mcp::server::Server;
 use leindex_engine::Status;
@@ -16,6 +16,8 @@ pub(super) const TOOL: Entry = Entry {
     title: "State of the project and its index",
     description: "The project, what its index holds, how fresh it is and who keeps it so, and the operations that go on.",
     effect: Effect::Reads,
+    whom: For::Agents,
+    cost: Cost::Light,
     input: || schema(json!({}), &[]),
     output,
     run: |call| status(&call.server).map(Outcome::from),
@@ -40,8 +42,7 @@ pub(crate) fn status(server: &Server) -> Result<Answer, Refusal> {
         Ok((snapshot, _)) => Some(snapshot.status().map_err(|error| server.refuse(&error))?),
         Err(error) => match server.refuse(&error) {
             // To say so is what this is for.
-            Refusal::NotYet(_) => None,
-            Refusal::Wrong(why) if why.starts_with("there is no index") => None,
+            Refusal::NotYet(_) | Refusal::NoIndex => None,
             refusal => return Err(refusal),
         },
     };
