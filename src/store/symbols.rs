@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(stored(&store), [(4, 8)], "those of another version go");
         let ahead = SymbolsState { done_below: 9, ..next };
         assert_eq!(store.write_symbols(&[symbols("a", 1, 8)], ahead, ahead).unwrap(), None, "another index is there");
-        assert_eq!(store.write_symbols(&[symbols("a", 1, 8)], next, next).unwrap(), None);
+        assert_eq!(store.write_symbols(&[symbols("a", 1, 8)], next, next).unwrap(), Some(0));
         store.forget_files().unwrap();
         assert_eq!(stored(&store), []);
     }
