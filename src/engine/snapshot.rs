@@ -118,7 +118,7 @@ impl Snapshot {
         self.searcher.search(query)
     }
 
-    /// The files with a hit, and how many of their lines match: what `rg --count` prints. In [`Mode::Text`] the files are
+    /// The files with a hit, and how many of their lines match: what `rg --count` prints. In [`Mode::Text`](crate::Mode::Text) the files are
     /// those of [`Snapshot::search`], in its order, and lines that hold any term of the query are counted. The limit of the
     /// query is one of files here; [`Query::per_file`] ends the count of a file, so that 1 only finds out which files match.
     ///
