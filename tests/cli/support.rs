@@ -1,18 +1,24 @@
 //! A tree to index, and the command run on it.
 
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use std::cell::Cell;
 use std::fmt;
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A tree in a directory of its own, with a home directory that has no settings in it.
 pub(crate) struct Tree {
     dir: tempfile::TempDir,
+    /// When a file was written last.
+    written: Cell<Option<Instant>>,
 }
+
+/// The clock of files is coarser than that of processes.
+const CLOCK_TICK: Duration = Duration::from_millis(30);
 
 /// How the command ended.
 #[derive(Debug)]
@@ -27,7 +33,7 @@ impl Tree {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("tree")).unwrap();
         fs::create_dir(dir.path().join("home")).unwrap();
-        Tree { dir }
+        Tree { dir, written: Cell::default() }
     }
 
     /// With files of these paths and contents.
@@ -51,17 +57,22 @@ impl Tree {
         self.root().join(path)
     }
 
-    /// Writes a file that is older than the clock's granularity: a younger one is read again by the next run.
+    /// Writes a file that is older than the clock's granularity: a younger one is read again by the next run. Setting its time
+    /// back is a change too, so commands wait for the next tick.
     pub(crate) fn write(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let mut file = fs::File::create(path).unwrap();
         file.write_all(content.as_ref()).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+        self.written.set(Some(Instant::now()));
     }
 
     /// The command, to be run in the root, whatever the environment of the tests is.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
+        if let Some(written) = self.written.take() {
+            std::thread::sleep(CLOCK_TICK.saturating_sub(written.elapsed()));
+        }
         let mut command = Command::new(env!("CARGO_BIN_EXE_leindex-engine"));
         command.args(args).current_dir(self.root()).stdin(Stdio::null());
         for name in ["RUST_LOG", "NO_COLOR", "XDG_CONFIG_HOME", "CLICOLOR_FORCE", "COLUMNS"] {
