@@ -89,35 +89,25 @@ impl Asked<'_> {
         result.hits.retain(|hit| hit.path.starts_with(&self.tree.below));
         let took = self.started.elapsed().as_secs_f64();
         tracing::info!(plan = %result.plan, candidates = result.candidates, files_read = result.files_read, "searched");
-        let suggestions = self.suggestions(result.hits.is_empty())?;
         let context = self.args.show.context() != (0, 0);
         let mut out = output::stdout();
         if self.ui.json {
             for hit in &result.hits {
                 json::hit(&mut out, relative(&hit.path, &self.base), hit, context)?;
             }
-            let capped = (self.args.max_per_file > 0).then_some(result.capped_files);
-            let counts = json::Counts {
-                hits: Some(result.hits.len()),
-                files: result.files,
-                lines: None,
-                capped,
-                truncated: result.truncated,
-                unreadable: result.unreadable,
-                symbols_pending: result.symbols_pending,
-            };
-            json::search_summary(&mut out, counts, result.generation, self.snapshot.freshness(), took, suggestions)?;
-            out.flush()?;
         } else {
             hits::write(&mut out, &result.hits, |hit| relative(&hit.path, &self.base), &self.style())?;
-            out.flush()?;
-            drop(out);
-            output::note(&self.summary(&result, took));
-            tell_suggestions(&suggestions);
         }
-        tell_unreadable(result.unreadable, &self.tree.root);
-        tell_pending(result.symbols_pending, &self.tree.root);
-        Ok(Exit::Done)
+        let counts = json::Counts {
+            hits: Some(result.hits.len()),
+            files: result.files,
+            lines: None,
+            capped: (self.args.max_per_file > 0).then_some(result.capped_files),
+            truncated: result.truncated,
+            unreadable: result.unreadable,
+            symbols_pending: result.symbols_pending,
+        };
+        self.conclude(out, counts, result.generation, took, || self.summary(&result, took))
     }
 
     /// Shows the files with hits.
@@ -126,7 +116,6 @@ impl Asked<'_> {
         result.files.retain(|file| file.path.starts_with(&self.tree.below));
         let took = self.started.elapsed().as_secs_f64();
         tracing::info!(plan = %result.plan, candidates = result.candidates, files_read = result.files_read, "searched");
-        let suggestions = self.suggestions(result.files.is_empty())?;
         let counted = self.args.show.count;
         let (end, between) = if self.args.show.null { ("\0", "\0") } else { ("\n", ":") };
         let style = self.style();
@@ -143,27 +132,40 @@ impl Asked<'_> {
                 None => out.write_all(end.as_bytes())?,
             }
         }
+        let counts = json::Counts {
+            hits: None,
+            files: result.files.len(),
+            lines: counted.then(|| result.lines()),
+            capped: None,
+            truncated: result.truncated,
+            unreadable: result.unreadable,
+            symbols_pending: result.symbols_pending,
+        };
+        self.conclude(out, counts, result.generation, took, || self.files_summary(&result, took))
+    }
+
+    /// What comes after the answer: its summary, and what the numbers do not say.
+    fn conclude(
+        &self,
+        mut out: impl Write,
+        counts: json::Counts,
+        generation: u64,
+        took: f64,
+        summary: impl FnOnce() -> String,
+    ) -> Result<Exit, Failure> {
+        let suggestions = self.suggestions(counts.hits.unwrap_or(counts.files) == 0)?;
+        let (unreadable, pending) = (counts.unreadable, counts.symbols_pending);
         if self.ui.json {
-            let lines = counted.then(|| result.lines());
-            let counts = json::Counts {
-                hits: None,
-                files: result.files.len(),
-                lines,
-                capped: None,
-                truncated: result.truncated,
-                unreadable: result.unreadable,
-                symbols_pending: result.symbols_pending,
-            };
-            json::search_summary(&mut out, counts, result.generation, self.snapshot.freshness(), took, suggestions)?;
+            json::search_summary(&mut out, counts, generation, self.snapshot.freshness(), took, suggestions)?;
             out.flush()?;
         } else {
             out.flush()?;
             drop(out);
-            output::note(&self.files_summary(&result, took));
+            output::note(&summary());
             tell_suggestions(&suggestions);
         }
-        tell_unreadable(result.unreadable, &self.tree.root);
-        tell_pending(result.symbols_pending, &self.tree.root);
+        tell_unreadable(unreadable, &self.tree.root);
+        tell_pending(pending, &self.tree.root);
         Ok(Exit::Done)
     }
 

@@ -164,13 +164,7 @@ impl Snapshot {
             reader.for_each_file(|parent, name, meta| {
                 let path = match &mut dir {
                     Some((id, path)) if *id == parent => path,
-                    _ => {
-                        let mut path = reader.dir_path(parent)?;
-                        if !path.is_empty() {
-                            path.push(b'/');
-                        }
-                        &mut dir.insert((parent, path)).1
-                    }
+                    _ => &mut dir.insert((parent, reader.dir_prefix(parent)?)).1,
                 };
                 let len = path.len();
                 path.extend_from_slice(name);

@@ -211,14 +211,13 @@ fn find_pending(store: &Store) -> Result<Found, StoreError> {
     let known = reader.symbols_state()?;
     let state = if known.version == VERSION { known } else { SymbolsState { version: VERSION, done_below: 0 } };
     let mut pending = Vec::new();
-    let mut bytes = Vec::new();
     reader.for_each_file(|parent, name, meta| {
         if meta.id < state.done_below || !meta.flags.has(Flags::INDEXED) {
             return Ok(());
         }
         let language = Language::from_code(meta.language).unwrap_or_default();
         let Some(grammar) = Grammar::of(language.name(), name) else { return Ok(()) };
-        if known.version != VERSION || !reader.symbols(meta.id, &mut bytes)? {
+        if known.version != VERSION || reader.symbol_filter(meta.id)?.is_none() {
             pending.push(Pending { grammar, parent, name: name.to_vec(), meta: *meta });
         }
         Ok(())
@@ -295,14 +294,7 @@ fn parse(engine: &Engine, round: &[Pending], cancelled: &Arc<AtomicBool>) -> Res
 
 /// The path of a directory with a slash behind it; `None` when it is gone.
 fn path_of(reader: &StoreReader, dir: DirId) -> Result<Option<Vec<u8>>, StoreError> {
-    if !reader.has_dir(dir)? {
-        return Ok(None);
-    }
-    let mut path = reader.dir_path(dir)?;
-    if !path.is_empty() {
-        path.push(b'/');
-    }
-    Ok(Some(path))
+    if reader.has_dir(dir)? { reader.dir_prefix(dir).map(Some) } else { Ok(None) }
 }
 
 /// Returns whether the file is done with.

@@ -5,7 +5,7 @@
 //! * `text`: words to scored files, and the best line of a file. `text_search`: the search for them.
 //! * `rank`: features of a file to its score. `definition`: whether bytes look like a definition of a name.
 //! * `read`: candidates to the bytes of their files.
-//! * `symbol`: the name of a definition to where it stands.
+//! * `symbol`: the name of a definition to where it stands. `symbol_name`: which names fit (pure).
 //! * `lines`: a file to its matching lines, as ripgrep reports them.
 //! * `context`: a hit to the lines that are shown of it.
 //! * `line_search`, `files`: candidates to matching lines, or to how many lines of each file match.
@@ -33,6 +33,7 @@ mod searcher;
 mod stored;
 mod suggest;
 mod symbol;
+mod symbol_name;
 mod text;
 mod text_search;
 

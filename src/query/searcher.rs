@@ -57,11 +57,7 @@ impl DirNames {
         if !reader.has_dir(dir)? {
             return Ok(found);
         }
-        let mut path = reader.dir_path(dir)?;
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        found.path = path;
+        found.path = reader.dir_prefix(dir)?;
         reader.for_each_child(dir, |child| {
             if let Entry::File(meta) = child.entry {
                 let start = found.names.len();

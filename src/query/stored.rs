@@ -4,6 +4,7 @@ use super::definition::Wanted;
 use super::searcher::Searcher;
 use crate::error::{QueryError, StoreError};
 use crate::record::FileId;
+use crate::store::StoreReader;
 use crate::symbols::{NameHash, SymbolKind, Symbols, VERSION};
 
 /// What another kind of definition than was asked for is worth.
@@ -31,17 +32,9 @@ impl<'s> StoredDefinitions<'s> {
 
     /// How much of a definition of the name the file holds, 0 to 1; `None` when its symbols are not stored.
     pub(super) fn strength(&mut self, file: FileId, wanted: Wanted) -> Result<Option<f32>, QueryError> {
-        let looked = self.searcher.with_reader(|reader| {
-            let Some(filter) = reader.symbol_filter(file)? else { return Ok(None) };
-            if !self.hash.may_be_in(filter) {
-                return Ok(Some(false));
-            }
-            reader.symbols(file, &mut self.bytes).map(Some)
-        });
-        match looked.map_err(|error: StoreError| self.searcher.failed(error))? {
-            None => return Ok(None),
-            Some(false) => return Ok(Some(0.0)),
-            Some(true) => {}
+        let stored = self.searcher.with_reader(|reader| stored_symbols(reader, file, self.hash, &mut self.bytes));
+        if !stored.map_err(|error| self.searcher.failed(error))? {
+            return Ok(None);
         }
         let mut symbols = Symbols::new(&self.bytes);
         let mut best: f32 = 0.0;
@@ -51,6 +44,20 @@ impl<'s> StoredDefinitions<'s> {
             }
         }
         Ok(Some(best))
+    }
+}
+
+/// Puts the symbols of a file into `bytes`, none when the name cannot be among them. Returns whether they are stored.
+pub(super) fn stored_symbols(
+    reader: &StoreReader,
+    file: FileId,
+    name: NameHash,
+    bytes: &mut Vec<u8>,
+) -> Result<bool, StoreError> {
+    bytes.clear();
+    match reader.symbol_filter(file)? {
+        Some(filter) if name.may_be_in(filter) => reader.symbols(file, bytes),
+        filter => Ok(filter.is_some()),
     }
 }
 

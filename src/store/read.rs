@@ -143,6 +143,15 @@ impl StoreReader {
         Ok(names.join(&b"/"[..]))
     }
 
+    /// The path of a directory as those of its entries begin: with a slash at its end, empty for the root.
+    pub(crate) fn dir_prefix(&self, id: DirId) -> Result<Vec<u8>, StoreError> {
+        let mut path = self.dir_path(id)?;
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        Ok(path)
+    }
+
     /// Calls `each` with every directory id that has a place.
     pub(crate) fn for_each_dir(
         &self,

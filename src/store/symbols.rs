@@ -204,24 +204,12 @@ impl StoreReader {
 #[cfg(test)]
 mod tests {
     use super::super::schema::Published;
+    use super::super::write::tests::file;
     use super::*;
-    use crate::record::{Batch, FileMeta, FileRecord, Flags, Gone, ROOT, Removal};
+    use crate::record::{Batch, Gone, ROOT, Removal};
 
     fn publish(store: &Store, generation: u64, files: &[(&str, FileId, Option<FileId>)], removals: Vec<Removal>) {
-        let record = |&(name, id, replaces): &(&str, FileId, Option<FileId>)| {
-            let meta = FileMeta {
-                id,
-                size: 1,
-                mtime_ns: 0,
-                ctime_ns: 0,
-                inode: 0,
-                flags: Flags::INDEXED,
-                encoding: 0,
-                language: 0,
-                hash: None,
-            };
-            FileRecord { parent: ROOT, name: name.into(), meta, replaces }
-        };
+        let record = |&(name, id, replaces): &(&str, FileId, Option<FileId>)| file(ROOT, name, id, replaces);
         let batches = [Batch { dirs: vec![], files: files.iter().map(record).collect(), removals }];
         let next = Published { generation, ..Published::default() };
         store.write_intent(&next, &batches, |_, _| false).unwrap();

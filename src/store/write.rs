@@ -238,12 +238,12 @@ pub(crate) fn ended_versions(reader: &StoreReader, batches: &[Batch]) -> Result<
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::schema::split_entry_key;
     use super::*;
     use crate::record::{DirRecord, FileMeta, FileRecord, Flags, ROOT};
 
-    fn file(parent: u32, name: &str, id: u32, replaces: Option<u32>) -> FileRecord {
+    pub(in crate::store) fn file(parent: u32, name: &str, id: u32, replaces: Option<u32>) -> FileRecord {
         let meta = FileMeta {
             id,
             size: 1,
