@@ -39,8 +39,9 @@
 //! Directory listing has no asynchronous form in any kernel we know, so `list` and `open_dir` are plain calls in every
 //! backend.
 
+use crate::op::components;
 use crate::{Dir, Fetch, Fetched, IoStats, Listing, Meta};
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -73,6 +74,15 @@ pub trait Worker: Send {
     /// `InvalidInput` when the name is not one component, `NotADirectory` (on some systems `FilesystemLoop`) when it is
     /// a link or no directory, and whatever else the system says.
     fn open_dir(&mut self, parent: &Dir, name: &CStr) -> io::Result<Dir>;
+
+    /// Opens the directory at `path` below `root`, which is components with slashes between them; empty for `root` itself.
+    /// No component may be a link, so that what took a directory's place meanwhile leads nowhere.
+    ///
+    /// # Errors
+    /// As [`open_dir`](Worker::open_dir).
+    fn open_below(&mut self, root: &Dir, path: &[u8]) -> io::Result<Dir> {
+        open_by_steps(self, root, path)
+    }
 
     /// Appends the entries of `dir` to `into`, without `.` and `..`, in the directory's own order, from its start:
     /// it can be listed again. One directory is listed by one worker at a time.
@@ -121,6 +131,15 @@ pub trait Worker: Send {
 
     /// What this worker has done since it was made.
     fn stats(&self) -> IoStats;
+}
+
+/// [`Worker::open_below`], one component after the other: for paths of any length, on every kernel.
+pub(crate) fn open_by_steps<W: Worker + ?Sized>(worker: &mut W, root: &Dir, path: &[u8]) -> io::Result<Dir> {
+    let mut dir = root.clone();
+    for component in components(path) {
+        dir = worker.open_dir(&dir, &CString::new(component)?)?;
+    }
+    Ok(dir)
 }
 
 /// How a worker is set up: start from the default and change fields.

@@ -39,6 +39,7 @@ pub const CASES: &[Case] = &[
     Case { name: "listing-again", check: dirs::listing_again, every_setup: false },
     Case { name: "large-directory", check: dirs::large_directory, every_setup: false },
     Case { name: "deep-chain", check: dirs::deep_chain, every_setup: false },
+    Case { name: "below", check: dirs::below, every_setup: false },
     Case { name: "odd-names", check: dirs::odd_names, every_setup: false },
     Case { name: "metadata", check: dirs::metadata, every_setup: false },
     Case { name: "renamed-directory", check: dirs::renamed_directory, every_setup: false },
@@ -48,6 +49,7 @@ pub const CASES: &[Case] = &[
     Case { name: "grown", check: fetches::grown, every_setup: true },
     Case { name: "shrunk", check: fetches::shrunk, every_setup: true },
     Case { name: "limits", check: fetches::limits, every_setup: true },
+    Case { name: "cut", check: fetches::cut, every_setup: true },
     Case { name: "many-in-flight", check: fetches::many_in_flight, every_setup: true },
     Case { name: "equal-tokens", check: fetches::equal_tokens, every_setup: true },
     Case { name: "shared-directory", check: fetches::shared_directory, every_setup: true },
@@ -143,8 +145,13 @@ impl Bench<'_> {
 
     /// Fetches one file with a new worker, and checks that this is all that completes.
     fn fetch_one(&self, name: &str, size: u64, limit: u64) -> Ended {
+        self.fetch_alone(name, size, limit, false)
+    }
+
+    fn fetch_alone(&self, name: &str, size: u64, limit: u64, cut: bool) -> Ended {
         let (mut worker, root, mut ends) = (self.worker(), self.root(), Ends::new());
-        fetch(&mut *worker, &root, name, (size, limit), 7, &mut ends);
+        let request = Fetch { dir: &root, name: &c_name(name), size, limit, cut, token: 7 };
+        worker.fetch(request, &mut keep(&mut ends));
         finish(&mut *worker, &mut ends);
         self.only(ends, 7)
     }
@@ -182,7 +189,7 @@ impl Bench<'_> {
 fn fetch(worker: &mut dyn Worker, dir: &Arc<Dir>, name: &str, sizes: (u64, u64), token: u64, ends: &mut Ends) {
     let name = c_name(name);
     let (size, limit) = sizes;
-    worker.fetch(Fetch { dir, name: &name, size, limit, token }, &mut keep(ends));
+    worker.fetch(Fetch { dir, name: &name, size, limit, cut: false, token }, &mut keep(ends));
 }
 
 fn finish(worker: &mut dyn Worker, ends: &mut Ends) {

@@ -38,7 +38,7 @@
 //!     }
 //!     let meta = worker.stat(&root, &listing, index)?;
 //!     let name = listing.c_name(index);
-//!     worker.fetch(Fetch { dir: &root, name, size: meta.size, limit: 1 << 20, token: index as u64 }, &mut done);
+//!     worker.fetch(Fetch { dir: &root, name, size: meta.size, limit: 1 << 20, cut: false, token: index as u64 }, &mut done);
 //! }
 //! worker.finish(&mut done);
 //! assert!(bytes > 0);

@@ -79,8 +79,10 @@ pub struct Fetch<'a> {
     pub name: &'a CStr,
     /// Its size in bytes as stat'ed. It only sizes the first read: the file may have changed since.
     pub size: u64,
-    /// The most bytes wanted. A longer file ends as [`FetchError::TooLarge`].
+    /// The most bytes wanted. A longer file ends as [`FetchError::TooLarge`], unless it is to be [`cut`](Fetch::cut).
     pub limit: u64,
+    /// Whether the first [`limit`](Fetch::limit) bytes of a longer file are wanted.
+    pub cut: bool,
     /// Comes back in [`Fetched::token`]; means nothing to a backend, and need not be unique.
     pub token: u64,
 }
@@ -90,7 +92,7 @@ pub struct Fetch<'a> {
 pub struct Fetched<'a> {
     /// The token of the [`Fetch`].
     pub token: u64,
-    /// The whole content. The slice is the worker's buffer: it is gone when the callback returns.
+    /// The whole content, or its beginning where the fetch was to be [`cut`](Fetch::cut). The slice is the worker's buffer: it is gone when the callback returns.
     pub result: Result<&'a [u8], FetchError>,
     /// The page cache did not hold all of it, so that a read had to wait. False where nobody can tell.
     pub missed: bool,
@@ -250,6 +252,11 @@ pub fn first_read(size: u64, limit: u64) -> u64 {
 pub fn is_component(name: &[u8]) -> bool {
     let separator = |&byte: &u8| byte == b'/' || (cfg!(windows) && (byte == b'\\' || byte == b':'));
     !matches!(name, b"" | b"." | b"..") && !name.iter().any(separator)
+}
+
+/// The components of a path with slashes between them. What is none, such as `..`, is for [`is_component`] to refuse.
+pub(crate) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|&byte| byte == b'/').filter(|component| !component.is_empty())
 }
 
 /// The error for a name that [`is_component`] refuses.

@@ -19,6 +19,7 @@ use portable as sys;
 #[cfg(all(unix, not(miri)))]
 use unix as sys;
 
+use crate::backend::open_by_steps;
 use crate::op::{EMPTY_READ_BYTES, first_read};
 use crate::{Backend, Dir, Fetch, FetchError, Fetched, IoStats, Listing, Meta, Op, Worker, WorkerOptions, cancelled};
 use std::collections::VecDeque;
@@ -79,6 +80,8 @@ pub struct ThreadWorker {
     small_in_a_row: u32,
     list_buffer: sys::ListBuffer,
     asking: Asking,
+    /// Until the kernel turns out not to have the call.
+    can_open_below: bool,
     stats: IoStats,
 }
 
@@ -88,6 +91,7 @@ struct OpenFile {
     file: sys::File,
     size: u64,
     limit: u64,
+    cut: bool,
     token: u64,
 }
 
@@ -125,6 +129,7 @@ impl ThreadWorker {
             small_in_a_row: 0,
             list_buffer: sys::ListBuffer::default(),
             asking: if sys::CAN_ASK_CACHE { Asking::Yes } else { Asking::Pause(u32::MAX) },
+            can_open_below: true,
             stats: IoStats::default(),
         }
     }
@@ -185,7 +190,8 @@ impl ThreadWorker {
         let mut want = self.reserve(first_read(open.size, limit))?;
         loop {
             if filled as u64 > limit {
-                return Err(FetchError::TooLarge { limit });
+                // More was read than is wanted, so the limit fits into a length.
+                return if open.cut { Ok(limit as usize) } else { Err(FetchError::TooLarge { limit }) };
             }
             if filled == want {
                 // It grew. Doubling keeps the reads few, whatever it grew to.
@@ -278,6 +284,24 @@ impl Worker for ThreadWorker {
         uninterrupted(&mut self.stats.retries, || sys::open_dir(parent, name))
     }
 
+    fn open_below(&mut self, root: &Dir, path: &[u8]) -> io::Result<Dir> {
+        if !self.can_open_below {
+            return open_by_steps(self, root, path);
+        }
+        let opened = match uninterrupted(&mut self.stats.retries, || sys::open_below(root, path)) {
+            Ok(Some(dir)) => Ok(dir),
+            Ok(None) => {
+                self.can_open_below = false;
+                return open_by_steps(self, root, path);
+            }
+            // Longer than one call takes.
+            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => return open_by_steps(self, root, path),
+            Err(error) => Err(error),
+        };
+        self.stats.dir_opens += 1;
+        opened
+    }
+
     fn list(&mut self, dir: &Dir, into: &mut Listing) -> io::Result<()> {
         self.stats.lists += 1;
         sys::list(dir, &mut self.list_buffer, into)
@@ -292,12 +316,13 @@ impl Worker for ThreadWorker {
     }
 
     fn fetch(&mut self, request: Fetch<'_>, done: &mut dyn FnMut(Fetched<'_>)) {
-        let Fetch { size, limit, token, .. } = request;
+        let Fetch { limit, cut, token, .. } = request;
+        let size = if cut { request.size.min(limit) } else { request.size };
         if size > limit {
             return self.complete(token, Err(FetchError::TooLarge { limit }), false, done);
         }
         let open = match self.open(&request, done) {
-            Ok(file) => OpenFile { file, size, limit, token },
+            Ok(file) => OpenFile { file, size, limit, cut, token },
             Err(source) => {
                 return self.complete(token, Err(FetchError::Io { op: Op::Open, source }), false, done);
             }

@@ -72,7 +72,7 @@ fn fetch_all(backend: &FaultyBackend, path: &Path) -> Ends {
     let mut started = 0;
     for token in 0..FILES {
         let name = std::ffi::CString::new(token.to_string()).unwrap();
-        let request = Fetch { dir: &root, name: &name, size: token * 10, limit: 10_000, token };
+        let request = Fetch { dir: &root, name: &name, size: token * 10, limit: 10_000, cut: false, token };
         worker.fetch(request, &mut |fetched| {
             if let Ok(content) = fetched.result {
                 assert!(content.iter().all(|&byte| byte == fetched.token as u8), "content of another file");
@@ -203,7 +203,7 @@ fn each_verb_can_be_made_to_fail() {
         let stat = worker.stat(&root, &whole, 0);
         assert_eq!(batch, 2 * u32::from(stat.is_err()));
         let mut failed = None;
-        let request = Fetch { dir: &root, name: c"5", size: 50, limit: 50, token: 1 };
+        let request = Fetch { dir: &root, name: c"5", size: 50, limit: 50, cut: false, token: 1 };
         worker.fetch(request, &mut |fetched| failed = Some(fetched.result.is_err()));
         worker.finish(&mut |fetched| failed = Some(fetched.result.is_err()));
         let open_dir = worker.open_dir(request.dir, c"dir");

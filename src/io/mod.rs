@@ -119,7 +119,7 @@ pub fn trial(backend: &dyn Backend, path: &Path) -> io::Result<IoStats> {
     files.truncate(TRIAL_FILES);
     for (index, size) in files {
         let name = listing.c_name(index as usize);
-        worker.fetch(Fetch { dir: &dir, name, size, limit: TRIAL_BYTES, token: 0 }, &mut |_| {});
+        worker.fetch(Fetch { dir: &dir, name, size, limit: TRIAL_BYTES, cut: false, token: 0 }, &mut |_| {});
     }
     worker.finish(&mut |_| {});
     Ok(worker.stats())

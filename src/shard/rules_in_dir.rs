@@ -58,8 +58,14 @@ pub(super) fn rules_of(
     for (name, kind) in rule_file_names(place.git) {
         let found = (0..listing.len()).find(|&i| listing.name(i) == name && listing.kind(i) == Kind::File);
         let Some(index) = found else { continue };
-        let request =
-            Fetch { dir, name: listing.c_name(index), size: 4096, limit: RULE_FILE_BYTES_MAX as u64, token: 0 };
+        let request = Fetch {
+            dir,
+            name: listing.c_name(index),
+            size: 4096,
+            limit: RULE_FILE_BYTES_MAX as u64,
+            cut: false,
+            token: 0,
+        };
         let display = [place.path, name].concat();
         let mut each = |fetched: leindex_fallback::Fetched<'_>| match fetched.result {
             Ok(content) => {

@@ -472,7 +472,8 @@ impl<'r> Scanner<'r> {
         }
         let token = self.in_flight.put(info, Arc::clone(&job.path));
         let limit = self.context.file_bytes_max;
-        let request = Fetch { dir: &job.dir, name: job.listing.c_name(index), size: meta.size, limit, token };
+        let request =
+            Fetch { dir: &job.dir, name: job.listing.c_name(index), size: meta.size, limit, cut: false, token };
         let Scanner { context, counters, io, in_flight, .. } = self;
         io.fetch(request, &mut |fetched| fetched_file(in_flight, context, counters, sink, fetched));
     }

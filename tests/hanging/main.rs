@@ -60,7 +60,7 @@ fn a_worker_gives_up_what_hangs_and_does_the_rest() {
     };
     for (&index, &size) in &sizes {
         let name = listing.c_name(index as usize);
-        worker.fetch(Fetch { dir: &root, name, size, limit: 1 << 20, token: index.into() }, &mut each);
+        worker.fetch(Fetch { dir: &root, name, size, limit: 1 << 20, cut: false, token: index.into() }, &mut each);
     }
     worker.finish(&mut each);
     failed.sort();

@@ -169,7 +169,7 @@ impl Walker {
     }
 
     fn fetch(&mut self, dir: &Arc<Dir>, listing: &Listing, index: usize, size: u64) {
-        let request = Fetch { dir, name: listing.c_name(index), size, limit: u64::MAX, token: 0 };
+        let request = Fetch { dir, name: listing.c_name(index), size, limit: u64::MAX, cut: false, token: 0 };
         let counts = &mut self.counts;
         self.worker.fetch(request, &mut |fetched| counts.fetched(fetched.result));
     }

@@ -36,7 +36,7 @@ pub fn run_out_of_descriptors(backend: &dyn Backend, scratch: &Path) {
         let mut ends = Ends::new();
         for index in 0..COUNT {
             let name = c_name(&index.to_string());
-            let request = Fetch { dir: &root, name: &name, size: 2000, limit: 2000, token: index };
+            let request = Fetch { dir: &root, name: &name, size: 2000, limit: 2000, cut: false, token: index };
             worker.fetch(request, &mut keep(&mut ends));
         }
         finish(&mut *worker, &mut ends);

@@ -104,12 +104,48 @@ pub(super) fn deep_chain(bench: &Bench<'_>) {
         // The parent is closed here: a child does not need it.
         dir = Arc::new(worker.open_dir(&dir, &c_name(&name)).unwrap());
     }
+    assert_eq!(worker.stats().dir_opens, DEPTH as u64);
+    // At once, though it is longer than what one call takes.
+    let below = worker.open_below(&bench.root(), vec![name; DEPTH].join("/").as_bytes()).unwrap();
+    assert_eq!(list(&mut *worker, &below), list(&mut *worker, &dir));
     let mut ends = Ends::new();
     fetch(&mut *worker, &dir, "bottom", (6, 100), 1, &mut ends);
     drop(dir);
     finish(&mut *worker, &mut ends);
     bench.expect_content(&bench.only(ends, 1), b"bottom");
-    assert_eq!(worker.stats().dir_opens, DEPTH as u64);
+}
+
+/// Directories by their paths: within the root, and through no link, on the way as at the end.
+pub(super) fn below(bench: &Bench<'_>) {
+    use std::io::ErrorKind;
+    fs::create_dir_all(bench.path("a/b")).unwrap();
+    bench.write("a/b/file", b"abc");
+    bench.write("a/file", b"a");
+    let (root, mut worker) = (bench.root(), bench.worker());
+    for (path, entry) in [("", "a"), ("a", "b"), ("a/b", "file"), ("a/b/", "file"), ("a//b", "file")] {
+        let dir = worker.open_below(&root, path.as_bytes()).unwrap();
+        assert!(list(&mut *worker, &dir).iter().any(|(name, _)| name == entry.as_bytes()), "{path:?}");
+    }
+    for (path, kind) in [
+        ("..", ErrorKind::InvalidInput),
+        ("a/..", ErrorKind::InvalidInput),
+        ("a/./b", ErrorKind::InvalidInput),
+        ("a\0b", ErrorKind::InvalidInput),
+        ("none", ErrorKind::NotFound),
+        ("a/none", ErrorKind::NotFound),
+        ("a/file", ErrorKind::NotADirectory),
+        ("a/file/b", ErrorKind::NotADirectory),
+    ] {
+        assert_eq!(worker.open_below(&root, path.as_bytes()).unwrap_err().kind(), kind, "{path:?}");
+    }
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("a", bench.path("link")).unwrap();
+        std::os::unix::fs::symlink(bench.path("a/b"), bench.path("a/away")).unwrap();
+        for path in ["link", "link/b", "a/away", "a/away/"] {
+            assert!(worker.open_below(&root, path.as_bytes()).is_err(), "{path}");
+        }
+    }
 }
 
 #[cfg(all(unix, not(miri)))]
@@ -153,7 +189,14 @@ pub(super) fn odd_names(bench: &Bench<'_>) {
     for index in 0..listing.len() {
         assert!(names.iter().any(|name| name == listing.name(index)), "{:?}", listing.c_name(index));
         let size = worker.stat(&root, &listing, index).unwrap().size;
-        let request = crate::Fetch { dir: &root, name: listing.c_name(index), size, limit: 1000, token: index as u64 };
+        let request = crate::Fetch {
+            dir: &root,
+            name: listing.c_name(index),
+            size,
+            limit: 1000,
+            cut: false,
+            token: index as u64,
+        };
         worker.fetch(request, &mut super::keep(&mut ends));
     }
     finish(&mut *worker, &mut ends);

@@ -109,6 +109,23 @@ pub(super) fn limits(bench: &Bench<'_>) {
     }
 }
 
+/// Of a longer file its beginning, whatever was stat'ed; a shorter one as ever.
+pub(super) fn cut(bench: &Bench<'_>) {
+    for length in [0_u64, 1, 4095, 4096, 300_000] {
+        let content = pattern(length as usize, 1);
+        bench.write("file", &content);
+        for limit in [0, 1, 4096, 65_536, length, length + 1, u64::MAX] {
+            let expected = &content[..length.min(limit) as usize];
+            for stated in [length, length.min(limit), length / 2, 0, length + 7] {
+                bench.expect_content(&bench.fetch_alone("file", stated, limit, true), expected);
+            }
+            evict(&[bench.path("file")]);
+            bench.expect_content(&bench.fetch_alone("file", length, limit, true), expected);
+        }
+    }
+    bench.expect_failure(&bench.fetch_alone("none", 3, 10, true), Some(std::io::ErrorKind::NotFound));
+}
+
 pub(super) fn many_in_flight(bench: &Bench<'_>) {
     const COUNT: u64 = 500;
     let content = |index: u64| pattern(index as usize * 7, index);

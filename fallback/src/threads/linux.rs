@@ -1,8 +1,9 @@
 //! What Linux has and others have not: reads that take from the page cache only, and listing into one's own buffer.
 
-use super::unix::{File, push_entry};
+use super::unix::{DIRECTORY, File, push_entry};
+use crate::op::{components, is_component, not_a_component};
 use crate::{Dir, Listing};
-use rustix::fs::{Advice, RawDir};
+use rustix::fs::{Advice, Mode, RawDir, ResolveFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 use std::io;
 use std::mem::MaybeUninit;
@@ -25,6 +26,21 @@ impl Default for ListBuffer {
 impl std::fmt::Debug for ListBuffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ListBuffer({} bytes)", self.0.len())
+    }
+}
+
+/// Opens a directory by one call for all of its path, which follows no link; `None` when this kernel, or a filter of
+/// system calls, does not let it.
+pub(super) fn open_below(root: &Dir, path: &[u8]) -> io::Result<Option<Dir>> {
+    if !components(path).all(is_component) {
+        return Err(not_a_component());
+    }
+    let path = if path.is_empty() { &b"."[..] } else { path };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match rustix::fs::openat2(root, path, DIRECTORY, Mode::empty(), resolve) {
+        Ok(fd) => Ok(Some(Dir::from_fd(fd))),
+        Err(Errno::NOSYS | Errno::PERM) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

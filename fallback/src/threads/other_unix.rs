@@ -10,6 +10,11 @@ pub(super) const CAN_ASK_CACHE: bool = false;
 #[derive(Debug, Default)]
 pub(super) struct ListBuffer(());
 
+/// There is no one call for it.
+pub(super) fn open_below(_: &Dir, _: &[u8]) -> io::Result<Option<Dir>> {
+    Ok(None)
+}
+
 /// Lists the directory.
 pub(super) fn list(dir: &Dir, _: &mut ListBuffer, into: &mut Listing) -> io::Result<()> {
     let mut entries = rustix::fs::Dir::read_from(dir)?;

@@ -37,6 +37,11 @@ pub(super) fn open_dir(parent: &Dir, name: &CStr) -> io::Result<Dir> {
     Ok(Dir::from_path(path))
 }
 
+/// There is no one call for it.
+pub(super) fn open_below(_: &Dir, _: &[u8]) -> io::Result<Option<Dir>> {
+    Ok(None)
+}
+
 pub(super) fn open_file(dir: &Dir, name: &CStr) -> io::Result<File> {
     let path = join(dir, name)?;
     if !fs::symlink_metadata(&path)?.is_file() {

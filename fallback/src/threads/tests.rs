@@ -45,7 +45,7 @@ fn keep(got: &mut Got) -> impl FnMut(Fetched<'_>) {
 
 fn fetch(worker: &mut ThreadWorker, dir: &Arc<Dir>, name: &str, size: u64, token: u64, got: &mut Got) {
     let name = CString::new(name).unwrap();
-    worker.fetch(Fetch { dir, name: &name, size, limit: 64 << 20, token }, &mut keep(got));
+    worker.fetch(Fetch { dir, name: &name, size, limit: 64 << 20, cut: false, token }, &mut keep(got));
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn a_size_that_no_memory_can_hold_is_an_error() {
     let scratch = Scratch::new("memory");
     scratch.write("file", b"abc");
     let (mut worker, mut got) = (ThreadWorker::new(WorkerOptions::default()), Got::new());
-    let request = Fetch { dir: &scratch.dir(), name: c"file", size: u64::MAX, limit: u64::MAX, token: 1 };
+    let request = Fetch { dir: &scratch.dir(), name: c"file", size: u64::MAX, limit: u64::MAX, cut: false, token: 1 };
     worker.fetch(request, &mut keep(&mut got));
     worker.finish(&mut keep(&mut got));
     assert!(got[&1].0.as_ref().is_err_and(|error| error.contains("memory")), "{got:?}");

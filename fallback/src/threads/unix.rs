@@ -5,7 +5,7 @@ use super::linux as kernel;
 #[cfg(not(target_os = "linux"))]
 use super::other_unix as kernel;
 
-pub(super) use kernel::{CAN_ASK_CACHE, ListBuffer, read_cached, will_need};
+pub(super) use kernel::{CAN_ASK_CACHE, ListBuffer, open_below, read_cached, will_need};
 
 use crate::op::{is_component, not_a_component};
 use crate::{Dir, Kind, Listing, Meta};
@@ -20,7 +20,7 @@ use std::path::Path;
 pub(super) type File = OwnedFd;
 
 const ROOT: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-const DIRECTORY: OFlags = ROOT.union(OFlags::NOFOLLOW);
+pub(super) const DIRECTORY: OFlags = ROOT.union(OFlags::NOFOLLOW);
 /// NONBLOCK, or a pipe that took the file's place would wait for a writer; NOCTTY, or a terminal that did would become
 /// ours.
 const FILE: OFlags =

@@ -498,7 +498,7 @@ impl UringWorker {
     }
 
     fn start(&mut self, slot: u32, request: &Fetch<'_>, done: &mut dyn FnMut(Fetched<'_>)) {
-        let Fetch { dir, name, size, limit, token } = *request;
+        let Fetch { dir, name, size, limit, token, .. } = *request;
         let by_ring = self.caps.open_direct && self.caps.fadvise;
         let mut opened = if by_ring { Err(Errno::OPNOTSUPP) } else { self.open_by_call(dir, name) };
         while matches!(opened, Err(Errno::MFILE | Errno::NFILE)) && self.active > 0 {
@@ -533,6 +533,10 @@ impl Worker for UringWorker {
         self.calls.open_dir(parent, name)
     }
 
+    fn open_below(&mut self, root: &Dir, path: &[u8]) -> io::Result<Dir> {
+        self.calls.open_below(root, path)
+    }
+
     fn list(&mut self, dir: &Dir, into: &mut Listing) -> io::Result<()> {
         self.calls.list(dir, into)
     }
@@ -552,9 +556,10 @@ impl Worker for UringWorker {
     }
 
     fn fetch(&mut self, request: Fetch<'_>, done: &mut dyn FnMut(Fetched<'_>)) {
-        let Fetch { name, size, limit, token, .. } = request;
-        // What fails anyway, and what claims to be empty: a made-up file, for which a ring would need a thread.
-        let is_ordinary = (1..=limit).contains(&size) && is_component(name.to_bytes());
+        let Fetch { name, size, limit, cut, token, .. } = request;
+        // What fails anyway, what claims to be empty (a made-up file, for which a ring would need a thread), and the
+        // beginnings of files, which indexing does not ask for.
+        let is_ordinary = (1..=limit).contains(&size) && !cut && is_component(name.to_bytes());
         if !is_ordinary || name.to_bytes().len() >= NAME_BYTES || !self.has_ring() {
             return self.calls.fetch(request, done);
         }

@@ -63,7 +63,7 @@ impl Hands for ContractHands {
                 }
                 if kind == Kind::File && self.mode == Mode::Read {
                     let name = listing.c_name(pick as usize);
-                    let request = Fetch { dir, name, size, limit: u64::MAX, token: 0 };
+                    let request = Fetch { dir, name, size, limit: u64::MAX, cut: false, token: 0 };
                     let mut done = |result: Result<&[u8], _>| counts.read(result.map(|content| content.len() as u64));
                     self.worker.fetch(request, &mut |fetched| done(fetched.result));
                 }
