@@ -64,7 +64,7 @@ impl Indexed {
         self.long_run
             || (planned.needs_non_ascii && self.not_utf8)
             || (planned.folded && self.folds)
-            || (planned.odd_runs && self.odd_run)
+            || (self.odd_run && planned.odd_runs.as_ref().is_some_and(|plan| self.satisfies(plan)))
             || self.satisfies(&planned.plan)
     }
 }

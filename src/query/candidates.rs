@@ -57,13 +57,19 @@ impl Segment {
 
     /// The files that may match: those that satisfy the plan, and those that it cannot speak for.
     pub(super) fn candidates(&self, planned: &Planned, languages: &[Language]) -> tantivy::Result<Vec<u32>> {
-        let mut docs = self.evaluate(&planned.plan, &Memo::default())?;
+        let memo = Memo::default();
+        let mut docs = self.evaluate(&planned.plan, &memo)?;
+        if let Some(plan) = &planned.odd_runs {
+            let odd = self.with_tag(Docs::none(self.max_doc()), TAG_ODD_RUN)?;
+            if !odd.is_empty() {
+                docs = docs.or(odd.and(self.evaluate(plan, &memo)?));
+            }
+        }
         let tags = [
             (true, TAG_LONG_RUN),
             // Their terms are those of a decoding, while the search reads their bytes.
             (true, TAG_NOT_UTF8),
             (planned.folded, TAG_FOLDS),
-            (planned.odd_runs, TAG_ODD_RUN),
         ];
         for (_, tag) in tags.iter().filter(|(needed, _)| *needed) {
             docs = self.with_tag(docs, tag)?;

@@ -3,13 +3,17 @@
 use super::filter::Filter;
 use super::lines::{Line, LineCounter, LineSearcher, Lines, Wanted, matcher};
 use super::plan::{Limits, Planned, plan_literal, plan_regex};
-use super::read::{Candidate, Readers, read_each};
+use super::read::{Candidate, read_each};
 use super::searcher::{FIRST_ROUND, ROUND_GROWTH, Searcher};
 use super::{FileMatch, FileMatches, Hit, Mode, Query, SearchResult};
 use crate::error::QueryError;
 use crate::record::bytes_path;
+use crate::text::segment::DocFile;
 use grep_regex::RegexMatcher;
 use std::io;
+
+/// Files that are put in order before the first one is read.
+const SORTED_FIRST: usize = 512;
 
 /// A query for lines, ready to be asked.
 struct Prepared {
@@ -61,7 +65,6 @@ impl Searcher {
         let limit = query.limit_or_all();
         // One hit more than asked for is looked for, to know whether the limit cut anything.
         let wanted = limit.saturating_add(1);
-        let readers = Readers::new(&self.root);
         // For each file that has more hits than it may show: how many hits there were after its last one.
         let mut capped = Vec::new();
         while result.hits.len() < wanted {
@@ -73,7 +76,7 @@ impl Searcher {
             let per_file = query.per_file_or_all();
             let of_file = Wanted { lines: room.min(per_file), probe: per_file <= room };
             let searcher = || LineSearcher::new(&matcher, query.context);
-            let found = read_each(&readers, &now, searcher, |searcher, content| searcher.lines(content?, of_file));
+            let found = read_each(&self.readers, &now, searcher, |searcher, content| searcher.lines(content?, of_file));
             collect(now, found, wanted, &mut result, &mut capped);
         }
         result.truncated = result.hits.len() > limit;
@@ -90,7 +93,6 @@ impl Searcher {
         let mut result =
             FileMatches { candidates: candidates.count, plan: planned.to_string(), ..FileMatches::default() };
         let limit = query.limit_or_all();
-        let readers = Readers::new(&self.root);
         while result.files.len() <= limit {
             let now = candidates.next_round()?;
             if now.is_empty() {
@@ -98,7 +100,7 @@ impl Searcher {
             }
             let per_file = query.per_file_or_all();
             let found = read_each(
-                &readers,
+                &self.readers,
                 &now,
                 || LineCounter::new(&matcher),
                 |counter, content| counter.count(content?, per_file),
@@ -134,16 +136,48 @@ impl Searcher {
             let docs = segment.candidates(planned, &filter.languages).map_err(|error| self.failed(error))?;
             files.extend(docs.into_iter().map(|doc| segment.file(doc)));
         }
-        // A directory at a time: it is opened and its names are looked up once.
-        files.sort_unstable_by_key(|file| (file.dir, file.id));
         let count = files.len();
-        let named = files.into_iter().filter_map(|file| self.candidate(file, 1.0, filter).transpose());
+        let named = ByDir::new(files).filter_map(|file| self.candidate(file, 1.0, filter).transpose());
         if !query.order.needs_all() {
             return Ok(Candidates { named: Box::new(named), count, round: FIRST_ROUND });
         }
         let mut all = named.collect::<Result<Vec<Candidate>, QueryError>>()?;
         query.order.candidates(&mut all);
         Ok(Candidates { named: Box::new(all.into_iter().map(Ok)), count, round: FIRST_ROUND })
+    }
+}
+
+/// Files, a directory at a time: it is opened and its names are looked up once. They are sorted as far as they are asked
+/// for: most queries have their hits long before the last one.
+struct ByDir {
+    files: Vec<DocFile>,
+    given: usize,
+    sorted: usize,
+}
+
+impl ByDir {
+    fn new(files: Vec<DocFile>) -> ByDir {
+        ByDir { files, given: 0, sorted: 0 }
+    }
+}
+
+impl Iterator for ByDir {
+    type Item = DocFile;
+
+    fn next(&mut self) -> Option<DocFile> {
+        if self.given == self.sorted {
+            let key = |file: &DocFile| (file.dir, file.id);
+            let rest = &mut self.files[self.sorted..];
+            let more = rest.len().min((ROUND_GROWTH * self.sorted).max(SORTED_FIRST));
+            if more < rest.len() {
+                rest.select_nth_unstable_by_key(more, key);
+            }
+            rest[..more].sort_unstable_by_key(key);
+            self.sorted += more;
+        }
+        let file = self.files.get(self.given).copied();
+        self.given += 1;
+        file
     }
 }
 

@@ -14,7 +14,7 @@
 //! | `LONG_RUN` | has a run of more than [`Limits::max_term_bytes`] bytes (it is no term) | always |
 //! | `NOT_UTF8` | was decoded from Latin-1, so that its terms are not its bytes | [`Planned::needs_non_ascii`] |
 //! | `FOLDS` | holds U+212A or U+017F, *in its raw bytes*, which `k` and `s` match under `-i` | [`Planned::folded`] |
-//! | `ODD_RUN` | see [`Limits::odd_runs`]; off by default | [`Planned::odd_runs`] |
+//! | `ODD_RUN` | see [`Limits::odd_runs`]; off by default | its terms satisfy [`Planned::odd_runs`] |
 //!
 //! A byte order mark at the start of a file has to be stripped by the index if the verifier strips it: else `^foo` asks
 //! for the term `foo` while the index holds `\u{feff}foo`.
@@ -197,14 +197,16 @@ pub struct Planned {
     pub needs_non_ascii: bool,
     /// A `k` or `s` of some fragment stands for a class that also holds U+212A or U+017F: add the files flagged `FOLDS`.
     pub folded: bool,
-    /// The plan takes `\b`, `\s`, `\W` for ends of runs: add the files flagged `ODD_RUN`. Only with [`Limits::odd_runs`].
-    pub odd_runs: bool,
+    /// When the plan takes `\b`, `\s`, `\W` for ends of runs, the plan that does not: add those files flagged `ODD_RUN` whose
+    /// terms satisfy it. Only with [`Limits::odd_runs`].
+    pub odd_runs: Option<Plan>,
 }
 
 impl fmt::Display for Planned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.plan.fmt(f)?;
-        let flags = [(self.needs_non_ascii, " +NOT_UTF8"), (self.folded, " +FOLDS"), (self.odd_runs, " +ODD_RUN")];
+        let odd_runs = self.odd_runs.is_some();
+        let flags = [(self.needs_non_ascii, " +NOT_UTF8"), (self.folded, " +FOLDS"), (odd_runs, " +ODD_RUN")];
         flags.iter().filter(|(set, _)| *set).try_for_each(|(_, name)| f.write_str(name))
     }
 }
@@ -318,7 +320,15 @@ pub fn plan_hir(hir: &Hir, limits: &Limits) -> Planned {
         return plain;
     }
     let sharp = plan_with(hir, limits, true);
-    if sharp.plan == plain.plan { plain } else { sharp }
+    if sharp.plan == plain.plan {
+        return plain;
+    }
+    Planned {
+        needs_non_ascii: sharp.needs_non_ascii || plain.needs_non_ascii,
+        folded: sharp.folded || plain.folded,
+        plan: sharp.plan,
+        odd_runs: Some(plain.plan),
+    }
 }
 
 /// Plans the search for a literal, which is the same as planning the regex that matches just that. Bytes that are not
@@ -343,14 +353,14 @@ fn any_case(character: char) -> Hir {
 }
 
 fn plan_with(hir: &Hir, limits: &Limits, sharp: bool) -> Planned {
-    let (plan, folded, odd_runs) = analyse::analyse(hir, limits, sharp);
+    let (plan, folded) = analyse::analyse(hir, limits, sharp);
     let plan = simplify::coarsen(plan, limits.max_nodes);
     let fragments = plan.fragments();
     let needs_non_ascii = fragments.iter().any(|fragment| !fragment.bytes.is_ascii());
     // What was folded and did not survive into a fragment needs no flag: the rest of its run is as it would be.
     let folded =
         folded && fragments.iter().any(|fragment| fragment.bytes.iter().any(|byte| matches!(byte, b'k' | b's')));
-    Planned { plan, needs_non_ascii, folded, odd_runs }
+    Planned { plan, needs_non_ascii, folded, odd_runs: None }
 }
 
 /// Whether `needle` occurs in `haystack`.

@@ -45,20 +45,19 @@ impl Known {
     }
 }
 
-/// The plan of a regex, whether something was folded, and whether `ODD_RUN` files are left out of it. `sharp` takes
-/// Unicode's word boundaries and classes without word characters for separators.
-pub(super) fn analyse(hir: &Hir, limits: &Limits, sharp: bool) -> (Plan, bool, bool) {
-    let mut analyser = Analyser { limits, sharp, folded: false, odd_runs: false };
+/// The plan of a regex, and whether something was folded. `sharp` takes Unicode's word boundaries and classes without word
+/// characters for separators, which leaves `ODD_RUN` files out.
+pub(super) fn analyse(hir: &Hir, limits: &Limits, sharp: bool) -> (Plan, bool) {
+    let mut analyser = Analyser { limits, sharp, folded: false };
     let mut known = Known::of(Set::empty());
     analyser.append(&mut known, hir);
-    (known.into_plan(limits), analyser.folded, analyser.odd_runs)
+    (known.into_plan(limits), analyser.folded)
 }
 
 struct Analyser<'a> {
     limits: &'a Limits,
     sharp: bool,
     folded: bool,
-    odd_runs: bool,
 }
 
 impl Analyser<'_> {
@@ -104,10 +103,7 @@ impl Analyser<'_> {
             | Look::WordStartUnicode
             | Look::WordEndUnicode
             | Look::WordStartHalfUnicode
-            | Look::WordEndHalfUnicode => {
-                self.odd_runs |= self.sharp;
-                self.sharp
-            }
+            | Look::WordEndHalfUnicode => self.sharp,
             _ => false,
         }
     }
@@ -171,7 +167,6 @@ impl Analyser<'_> {
         }
         let Some(rest) = without_odd(class) else { return Set::gap() };
         let Some(mut templates) = self.characters(&rest) else { return Set::gap() };
-        self.odd_runs = true;
         templates.push(Template::of(Symbol::Separator));
         Set::new(templates)
     }
