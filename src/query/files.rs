@@ -1,7 +1,7 @@
 //! Which files match, and how many of their lines.
 
 use super::filter::Filter;
-use super::read::{Candidate, Readers, read_each};
+use super::read::{Candidate, read_each};
 use super::searcher::Searcher;
 use super::text::{Word, words};
 use super::{Hit, Mode, Query, SearchResult};
@@ -101,7 +101,6 @@ impl Searcher {
             let dir_id = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
             candidates.push(Candidate::new(dir_id, dir, name, size));
         }
-        let readers = Readers::new(&self.root);
         let count = |scratch: &mut String, content: std::io::Result<&[u8]>| match content {
             Ok(content) => match decode(content, scratch) {
                 Decoded::Text { text, .. } => terms.count_lines(text.as_bytes()),
@@ -109,7 +108,7 @@ impl Searcher {
             },
             Err(_) => 0,
         };
-        Ok(read_each(&readers, &candidates, String::new, count))
+        Ok(read_each(&self.readers, &candidates, String::new, count))
     }
 }
 

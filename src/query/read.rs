@@ -1,22 +1,24 @@
 //! Reads the files of candidates, on all cores when there are many.
 //!
-//! Goes through the I/O contract: a directory is opened once for all of its candidates, a file costs an open, a read and
-//! a close, and what is not cached is read ahead.
+//! Goes through the I/O contract: no link is followed, a directory is opened once for all of its candidates, a file costs
+//! an open, a read and a close, and what is not cached is read ahead.
 
 use crate::limits::FILE_BYTES_MAX;
 use crate::record::{DirId, bytes_path};
 use leindex_fallback::{Backend, Dir, Fetch, FetchError, Fetched, ThreadBackend, Worker, WorkerOptions};
 use std::ffi::CStr;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 /// Fewer files than this are read by the calling thread: starting others would take longer.
 const PARALLEL_MIN: usize = 48;
 /// Unless they hold more bytes than this together.
 const PARALLEL_BYTES: u64 = 512 << 10;
+/// Readers that wait for the next query.
+const IDLE_PER_CORE: usize = 2;
 /// Pieces that each thread gets, so that one with large files does not keep the others waiting.
 const PIECES_PER_THREAD: usize = 4;
 
@@ -28,6 +30,8 @@ pub(crate) struct Candidate {
     name_start: usize,
     dir: DirId,
     size: u64,
+    limit: u64,
+    cut: bool,
     pub(super) mtime_ns: i64,
     pub(super) score: f32,
 }
@@ -36,12 +40,18 @@ impl Candidate {
     /// The file `name` in the directory `dir`, whose path `dir_path` ends in a slash unless empty.
     pub(crate) fn new(dir: DirId, dir_path: &[u8], name: &[u8], size: u64) -> Candidate {
         let path_nul = [dir_path, name, b"\0"].concat();
-        Candidate { path_nul, name_start: dir_path.len(), dir, size, mtime_ns: 0, score: 1.0 }
+        let (name_start, limit) = (dir_path.len(), FILE_BYTES_MAX);
+        Candidate { path_nul, name_start, dir, size, limit, cut: false, mtime_ns: 0, score: 1.0 }
     }
 
     /// The same with a score.
     pub(super) fn scored(self, score: f32) -> Candidate {
         Candidate { score, ..self }
+    }
+
+    /// The same, of which only the first bytes are to be read if it is longer.
+    pub(super) fn head(self, bytes: usize) -> Candidate {
+        Candidate { limit: bytes as u64, cut: true, ..self }
     }
 
     /// The same with the time at which it was modified.
@@ -73,32 +83,43 @@ impl Candidate {
     }
 }
 
-/// The readers of one query: made when first needed, kept for its later rounds.
-pub(crate) struct Readers<'r> {
-    root: &'r Path,
-    idle: Mutex<Vec<Reader<'r>>>,
+/// Readers of files below one root: made when first needed, and kept with their buffers.
+pub(crate) struct Readers {
+    root: PathBuf,
+    idle: Mutex<Vec<Reader>>,
 }
 
-impl<'r> Readers<'r> {
+impl Readers {
     /// Readers of files below `root`.
-    pub(crate) fn new(root: &'r Path) -> Self {
-        Readers { root, idle: Mutex::default() }
+    pub(crate) fn new(root: &Path) -> Self {
+        Readers { root: root.to_path_buf(), idle: Mutex::default() }
     }
 
-    fn take(&self) -> Reader<'r> {
+    fn take(&self) -> Reader {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.unwrap_or_else(|| Reader::new(self.root))
+        idle.unwrap_or_else(Reader::new)
     }
 
-    fn give_back(&self, reader: Reader<'r>) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+    /// Keeps a reader for later, but none of the directories that it has open: they may be others by then.
+    fn give_back(&self, mut reader: Reader) {
+        (reader.root, reader.dir) = (None, None);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_PER_CORE * cores() {
+            idle.push(reader);
+        }
     }
+}
+
+/// Cores that this process may use. Asked once: the answer is read from several files.
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// Reads the files and makes something of each, in the order of `candidates`. `state` is made once a thread; `work` gets
 /// it with the content, or the reason why there is none.
 pub(crate) fn read_each<S, R: Send>(
-    readers: &Readers<'_>,
+    readers: &Readers,
     candidates: &[Candidate],
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, io::Result<&[u8]>) -> R + Sync,
@@ -108,14 +129,13 @@ pub(crate) fn read_each<S, R: Send>(
 
 /// As [`read_each`], and `work` is told which of the candidates it is.
 pub(crate) fn read_indexed<S, R: Send>(
-    readers: &Readers<'_>,
+    readers: &Readers,
     candidates: &[Candidate],
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, usize, io::Result<&[u8]>) -> R + Sync,
 ) -> Vec<R> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let bytes: u64 = candidates.iter().map(|candidate| candidate.size).sum();
-    let threads = if candidates.len() < PARALLEL_MIN && bytes < PARALLEL_BYTES { 1 } else { cores };
+    let bytes: u64 = candidates.iter().map(|candidate| candidate.size.min(candidate.limit)).sum();
+    let threads = if candidates.len() < PARALLEL_MIN && bytes < PARALLEL_BYTES { 1 } else { cores() };
     let least = if bytes < PARALLEL_BYTES { PARALLEL_MIN / 4 } else { 1 };
     let piece_len = candidates.len().div_ceil(threads * PIECES_PER_THREAD).max(least);
     let pieces: Vec<&[Candidate]> =
@@ -129,7 +149,7 @@ pub(crate) fn read_indexed<S, R: Send>(
             let index = next.fetch_add(1, Relaxed);
             let Some(piece) = pieces.get(index) else { break };
             let first = index * piece_len;
-            let results = reader.read(piece, |at, content| work(&mut state, first + at, content));
+            let results = reader.read(&readers.root, piece, |at, content| work(&mut state, first + at, content));
             done.lock().unwrap_or_else(PoisonError::into_inner)[index] = results;
         }
         readers.give_back(reader);
@@ -148,22 +168,25 @@ pub(crate) fn read_indexed<S, R: Send>(
 }
 
 /// One thread's way to files.
-struct Reader<'r> {
-    root: &'r Path,
-    backend: ThreadBackend,
+struct Reader {
     worker: io::Result<Box<dyn Worker>>,
+    root: Option<Dir>,
     dir: Option<(DirId, Arc<Dir>)>,
 }
 
-impl<'r> Reader<'r> {
-    fn new(root: &'r Path) -> Self {
-        let backend = ThreadBackend::new();
-        Reader { root, worker: backend.worker(WorkerOptions::default()), backend, dir: None }
+impl Reader {
+    fn new() -> Self {
+        Reader { worker: ThreadBackend::new().worker(WorkerOptions::default()), root: None, dir: None }
     }
 
-    fn read<R>(&mut self, candidates: &[Candidate], mut work: impl FnMut(usize, io::Result<&[u8]>) -> R) -> Vec<R> {
+    fn read<R>(
+        &mut self,
+        root_path: &Path,
+        candidates: &[Candidate],
+        mut work: impl FnMut(usize, io::Result<&[u8]>) -> R,
+    ) -> Vec<R> {
         let mut results: Vec<Option<R>> = candidates.iter().map(|_| None).collect();
-        let Reader { root, backend, worker, dir } = self;
+        let Reader { worker, root, dir } = self;
         let worker = match worker {
             Ok(worker) => worker,
             Err(error) => {
@@ -184,12 +207,15 @@ impl<'r> Reader<'r> {
             let token = index as u64;
             let opened = match dir {
                 Some((id, open)) if *id == candidate.dir => Ok(Arc::clone(open)),
-                _ => backend.open_root(&root.join(bytes_path(candidate.dir_path()))).map(Arc::new),
+                _ => open_root(root, root_path)
+                    .and_then(|root| worker.open_below(root, candidate.dir_path()))
+                    .map(Arc::new),
             };
             let fetch = opened.and_then(|open| Ok((candidate.name()?, open)));
             match fetch {
                 Ok((name, open)) => {
-                    let request = Fetch { dir: &open, name, size: candidate.size, limit: FILE_BYTES_MAX, token };
+                    let Candidate { size, limit, cut, .. } = *candidate;
+                    let request = Fetch { dir: &open, name, size, limit, cut, token };
                     worker.fetch(request, &mut done);
                     *dir = Some((candidate.dir, open));
                 }
@@ -201,6 +227,13 @@ impl<'r> Reader<'r> {
         }
         worker.finish(&mut done);
         results.into_iter().flatten().collect()
+    }
+}
+
+fn open_root<'r>(root: &'r mut Option<Dir>, path: &Path) -> io::Result<&'r Dir> {
+    match root {
+        Some(root) => Ok(root),
+        None => Ok(root.insert(ThreadBackend::new().open_root(path)?)),
     }
 }
 

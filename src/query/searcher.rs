@@ -2,7 +2,7 @@
 
 use super::candidates::Segment;
 use super::filter::Filter;
-use super::read::Candidate;
+use super::read::{Candidate, Readers};
 use super::{Mode, Query, SearchResult, symbol};
 use crate::error::{QueryError, StoreError};
 use crate::record::{DirId, FileId, FileMeta};
@@ -25,6 +25,7 @@ const DIRS_CACHED: usize = 8192;
 /// Everything that is needed to answer queries on one generation.
 pub(crate) struct Searcher {
     pub(super) root: PathBuf,
+    pub(super) readers: Readers,
     index_dir: PathBuf,
     pub(super) generation: u64,
     reader: Mutex<StoreReader>,
@@ -96,6 +97,7 @@ impl Searcher {
         let segments = text.searcher.segment_readers().iter().map(open).collect::<Result<_, _>>()?;
         Ok(Searcher {
             root: root.to_path_buf(),
+            readers: Readers::new(root),
             index_dir: index_dir.to_path_buf(),
             generation,
             reader: Mutex::new(reader),

@@ -7,7 +7,7 @@
 use super::context::Shown;
 use super::filter::Filter;
 use super::plan::Planned;
-use super::read::{Candidate, Readers, read_indexed};
+use super::read::{Candidate, read_indexed};
 use super::searcher::Searcher;
 use super::stored::stored_symbols;
 use super::symbol_name::{Fit, Wanted};
@@ -280,11 +280,10 @@ impl Search<'_> {
             ids.push(file.id);
             candidates.push(candidate);
         }
-        let readers = Readers::new(&self.searcher.root);
         let work = |(extractor, scratch): &mut (Extractor, String), index: usize, content: io::Result<&[u8]>| {
             extracted(extractor, scratch, &candidates[index], content?)
         };
-        let parsed = read_indexed(&readers, &candidates, || (Extractor::new(), String::new()), work);
+        let parsed = read_indexed(&self.searcher.readers, &candidates, || (Extractor::new(), String::new()), work);
         for ((id, candidate), bytes) in ids.into_iter().zip(&candidates).zip(parsed) {
             answer.read += 1;
             match bytes {
@@ -334,9 +333,8 @@ impl Search<'_> {
             let wanted = of_file[index].1.iter().filter_map(|&at| Some((at, found.get(at)?)));
             Ok(self.shown(wanted, content, (extractor, scratch), &candidates[index]))
         };
-        let readers = Readers::new(&self.searcher.root);
         let state = || (Extractor::new(), String::new());
-        let shown: Vec<io::Result<Vec<(usize, Hit)>>> = read_indexed(&readers, &candidates, state, work);
+        let shown: Vec<io::Result<Vec<(usize, Hit)>>> = read_indexed(&self.searcher.readers, &candidates, state, work);
         let mut hits = Vec::new();
         for ((_, wanted), shown) in of_file.iter().zip(shown) {
             result.files_read += 1;

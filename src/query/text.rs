@@ -1,6 +1,6 @@
 //! Words to a scored query, and the best line of a file.
 
-use super::definition::{self, Definition, Name, PLACES_MAX, PLACES_OF_WORD_MAX, Wanted};
+use super::definition::{self, Definition, Name, Wanted};
 use crate::error::QueryError;
 use crate::text::runs::{RUN_BYTES_MAX, RunMasks};
 use crate::text::schema::{Fields, has_frequencies};
@@ -273,8 +273,13 @@ impl Names {
 
     /// Where `content` defines the name, and how much it looks like that. `closeness` tells how the file writes it, if
     /// that is known.
-    fn definition(&self, content: &[u8], lowered: &[u8], closeness: Option<Closeness>) -> Option<Definition> {
-        let places = if self.seeks_definition { PLACES_MAX } else { PLACES_OF_WORD_MAX };
+    fn definition(
+        &self,
+        places: usize,
+        content: &[u8],
+        lowered: &[u8],
+        closeness: Option<Closeness>,
+    ) -> Option<Definition> {
         let name = |text| Name { text, wanted: self.wanted(), places };
         match (&self.typed, closeness) {
             (Some(typed), None | Some(Closeness::Exact)) => definition::find(content, content, &name(typed)),
@@ -305,32 +310,19 @@ pub(super) struct BestLine {
     pub(super) line: Range<usize>,
 }
 
-/// Of a file that is looked at for words, the beginning: the rest only if that holds none of them. Long files are long to go
-/// through, and identifiers alone are worth it.
-const HEAD_BYTES: usize = 64 << 10;
 /// Occurrences that are compared before the best one so far is taken.
 const OCCURRENCES_MAX: usize = 64;
 
 /// Finds the best line: one that defines the name that is asked for, one that holds an identifier as typed, then in any
-/// case, then the most of the terms. `lowered` is scratch.
-pub(super) fn best_line(words: &[Word], names: &Names, content: &[u8], lowered: &mut Vec<u8>) -> BestLine {
-    let whole = names.seeks_definition || words.iter().any(Word::wants_exact);
-    let head = if whole { content } else { head(content) };
-    best_line_of(words, names, head, lowered)
-        .or_else(|| if head.len() < content.len() { best_line_of(words, names, content, lowered) } else { None })
-        .unwrap_or_else(|| line_at(words, content, content, 0))
-}
-
-/// The first [`HEAD_BYTES`], to the end of a line.
-fn head(content: &[u8]) -> &[u8] {
-    match content.get(HEAD_BYTES..) {
-        Some(rest) => &content[..memchr::memchr(b'\n', rest).map_or(content.len(), |end| HEAD_BYTES + end)],
-        None => content,
-    }
-}
-
-/// `None` when there is none of the terms.
-fn best_line_of(words: &[Word], names: &Names, content: &[u8], lowered: &mut Vec<u8>) -> Option<BestLine> {
+/// case, then the most of the terms. `None` when there is none of the terms. No more than
+/// `places` of the name are looked at; `lowered` is scratch.
+pub(super) fn best_line(
+    words: &[Word],
+    names: &Names,
+    places: usize,
+    content: &[u8],
+    lowered: &mut Vec<u8>,
+) -> Option<BestLine> {
     lowered.clear();
     lowered.extend_from_slice(content);
     lowered.make_ascii_lowercase();
@@ -344,7 +336,7 @@ fn best_line_of(words: &[Word], names: &Names, content: &[u8], lowered: &mut Vec
         }
         least = least.min(closeness);
     }
-    let defined = names.definition(content, lowered, best.map(|(closeness, _)| closeness));
+    let defined = names.definition(places, content, lowered, best.map(|(closeness, _)| closeness));
     let at = match (defined, best) {
         (Some(defined), _) => defined.at,
         (None, Some((Closeness::Exact | Closeness::OtherSpelling, at))) => at,
@@ -356,6 +348,11 @@ fn best_line_of(words: &[Word], names: &Names, content: &[u8], lowered: &mut Vec
         definition: defined.map_or(0.0, |defined| defined.strength),
         ..line_at(words, content, lowered, at)
     })
+}
+
+/// The first line, of a file whose terms are those of another encoding than that of its bytes.
+pub(super) fn first_line(words: &[Word], content: &[u8]) -> BestLine {
+    line_at(words, content, content, 0)
 }
 
 fn line_at(words: &[Word], content: &[u8], lowered: &[u8], at: usize) -> BestLine {
@@ -427,7 +424,7 @@ mod tests {
     #[track_caller]
     fn check(query: &str, content: &str, expect: (Closeness, u64, u64)) {
         let words = words(query);
-        let best = best_line(&words, &Names::new(&words), content.as_bytes(), &mut Vec::new());
+        let best = best_line(&words, &Names::new(&words), 64, content.as_bytes(), &mut Vec::new()).unwrap();
         assert_eq!((best.closeness, best.number, best.column), expect, "{query:?} in {content:?}");
     }
 

@@ -4,12 +4,13 @@
 //! and what is known of their definitions, give the order in which they are read; what they hold decides.
 
 use super::context::{Context, Shown};
+use super::definition::{PLACES_MAX, PLACES_OF_WORD_MAX};
 use super::filter::Filter;
 use super::rank::{DirRank, Features, Kind, PathRank, Ranker, looks_generated};
-use super::read::{Candidate, Readers, read_each};
+use super::read::{Candidate, read_indexed};
 use super::searcher::{FIRST_ROUND, Searcher};
 use super::stored::StoredDefinitions;
-use super::text::{BestLine, Closeness, Names, Word, best_line, bounded_words, plan_text, query_for};
+use super::text::{BestLine, Closeness, Names, Word, best_line, bounded_words, first_line, plan_text, query_for};
 use super::{Hit, Query, Ranking, SearchResult};
 use crate::error::QueryError;
 use crate::record::{DirId, bytes_path};
@@ -32,13 +33,16 @@ const DEFINITION_FILES_MAX: usize = 480;
 /// How much a place must look like a definition for the search for another one to end.
 const DEFINITION_SURE: f32 = 0.85;
 /// Files of the index that are ordered by their paths, for words and for identifiers.
-const POOL_FILES: usize = 512;
+const POOL_FILES: usize = 128;
 const IDENTIFIER_POOL_FILES: usize = 4096;
 /// Of these, files whose stored symbols are asked for a definition. An answer takes about a microsecond.
-const ASKED_FILES: usize = 256;
+const ASKED_FILES: usize = 64;
 const IDENTIFIER_ASKED_FILES: usize = 4096;
 /// What a definition is worth that the bytes of a file look like, and its stored symbols do not hold.
 const UNPARSED_SHARE: f32 = 0.5;
+/// Of a file that is looked at for words, the beginning: more only if that holds none of them. Long files are long to go
+/// through, and identifiers and known definitions alone are worth it.
+const HEADS: [usize; 2] = [16 << 10, 64 << 10];
 /// Occurrences of a term at which a long file is as relevant as a short one; with more it is more relevant. The files that
 /// a subject is about are long.
 const LENGTH_NEUTRAL: f32 = 2.0;
@@ -55,6 +59,8 @@ struct Asked {
     plain: bool,
     /// Whether the bytes of a file can say more than its terms do.
     exact: bool,
+    /// Whether files have to be read to their ends.
+    whole: bool,
 }
 
 /// A file of the pool.
@@ -65,6 +71,13 @@ struct Pooled {
     before_reading: f32,
     /// How much of a definition of the name it holds, if its symbols are stored.
     defines: Option<f32>,
+}
+
+impl Pooled {
+    /// Whether it is known to define the name.
+    fn is_definer(&self) -> bool {
+        self.defines.is_some_and(|strength| strength > 0.0)
+    }
 }
 
 /// A hit, and what stopping depends on.
@@ -112,8 +125,10 @@ impl Searcher {
             ((count + 1.0) / (holding + 1.0)).ln()
         };
         let ranker = Ranker::new(&words, names.typed.is_some(), rarity);
+        let exact = words.iter().any(Word::wants_exact);
         Asked {
-            exact: !plain && words.iter().any(Word::wants_exact),
+            exact: !plain && exact,
+            whole: exact || names.seeks_definition || query.context.is_wanted(),
             names,
             ranker,
             plain,
@@ -246,7 +261,6 @@ impl Searcher {
 
     /// Reads the files of the pool, a round at a time, until more would not change the first hits.
     fn read_in_order(&self, asked: &Asked, pool: Vec<Pooled>, wanted: usize) -> Result<SearchResult, QueryError> {
-        let readers = Readers::new(&self.root);
         let mut result = SearchResult::default();
         let mut found: Vec<Found> = Vec::new();
         let mut rest = &pool[..];
@@ -268,7 +282,7 @@ impl Searcher {
             }
             result.files_read += candidates.len();
             for ((candidate, pooled), best) in
-                candidates.iter().zip(of_candidates).zip(best_lines(&readers, asked, &candidates))
+                candidates.iter().zip(&of_candidates).zip(self.best_lines(asked, &candidates, &of_candidates))
             {
                 match best {
                     Ok((best, ..)) if best.closeness == Closeness::Missing => {}
@@ -281,9 +295,62 @@ impl Searcher {
         result.hits = found.into_iter().map(|found| found.hit).collect();
         Ok(result)
     }
+
+    /// The best line of each candidate, of most from the beginning of the file.
+    fn best_lines(&self, asked: &Asked, candidates: &[Candidate], pooled: &[&Pooled]) -> Vec<io::Result<Seen>> {
+        let mut seen: Vec<io::Result<Option<Seen>>> = candidates.iter().map(|_| Ok(None)).collect();
+        let mut unseen: Vec<usize> = (0..candidates.len()).collect();
+        for head in HEADS.map(Some).into_iter().chain([None]) {
+            let head_of = |at: usize| head.filter(|_| !asked.whole && !pooled[at].is_definer());
+            let now: Vec<Candidate> = unseen
+                .iter()
+                .map(|&at| head_of(at).into_iter().fold(candidates[at].clone(), Candidate::head))
+                .collect();
+            let look = |scratch: &mut Scratch, index: usize, content: io::Result<&[u8]>| {
+                let at = unseen[index];
+                Ok(asked.look(content?, head_of(at), pooled[at], scratch))
+            };
+            for (at, result) in unseen.iter().zip(read_indexed(&self.readers, &now, Scratch::default, look)) {
+                seen[*at] = result;
+            }
+            unseen.retain(|&at| matches!(seen[at], Ok(None)));
+            if unseen.is_empty() {
+                break;
+            }
+        }
+        let not_seen = || io::Error::other("it was not looked at");
+        seen.into_iter().map(|seen| seen?.ok_or_else(not_seen)).collect()
+    }
 }
 
 impl Asked {
+    /// Looks for the best line of a file, of which `head` bytes have been read if it is longer; `None` when there is none of
+    /// the terms in these.
+    fn look(&self, content: &[u8], head: Option<usize>, pooled: &Pooled, scratch: &mut Scratch) -> Option<Seen> {
+        let is_cut = head.is_some_and(|head| content.len() >= head);
+        let content = match content {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] if is_cut => return None,
+            // UTF-16 is searched as the text it is; everything else as its bytes.
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => match decode(content, &mut scratch.decoded) {
+                Decoded::Text { text, .. } => text.as_bytes(),
+                Decoded::Binary => content,
+            },
+            // To the end of a line.
+            _ if is_cut => &content[..memchr::memrchr(b'\n', content)?],
+            _ => content,
+        };
+        let all_places = self.names.seeks_definition || pooled.is_definer();
+        let places = if all_places { PLACES_MAX } else { PLACES_OF_WORD_MAX };
+        let best = best_line(&self.words, &self.names, places, content, &mut scratch.lowered);
+        let best = if is_cut { best? } else { best.unwrap_or_else(|| first_line(&self.words, content)) };
+        Some(self.seen(content, best))
+    }
+
+    fn seen(&self, content: &[u8], best: BestLine) -> Seen {
+        let shown = Shown::around(content, best.line.clone(), best.column as usize - 1, self.context);
+        (best, shown, looks_generated(content))
+    }
+
     fn found(&self, candidate: &Candidate, pooled: &Pooled, (best, shown, generated): Seen) -> Found {
         let definition = match pooled.defines {
             Some(strength) if strength > 0.0 => strength,
@@ -324,25 +391,6 @@ fn length_factors(segment: &SegmentReader, fields: Fields, average: f32) -> impl
 
 /// The best line of a file, what is shown of it, and whether the file looks generated.
 type Seen = (BestLine, Shown, bool);
-
-/// The best line of each candidate, and whether its content looks generated.
-fn best_lines(readers: &Readers<'_>, asked: &Asked, candidates: &[Candidate]) -> Vec<io::Result<Seen>> {
-    // UTF-16 is searched as the text it is; everything else as its bytes.
-    let best = |scratch: &mut Scratch, content: io::Result<&[u8]>| -> io::Result<Seen> {
-        let content = content?;
-        let content = match content {
-            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => match decode(content, &mut scratch.decoded) {
-                Decoded::Text { text, .. } => text.as_bytes(),
-                Decoded::Binary => content,
-            },
-            _ => content,
-        };
-        let best = best_line(&asked.words, &asked.names, content, &mut scratch.lowered);
-        let shown = Shown::around(content, best.line.clone(), best.column as usize - 1, asked.context);
-        Ok((best, shown, looks_generated(content)))
-    };
-    read_each(readers, candidates, Scratch::default, best)
-}
 
 /// One thread's buffers.
 #[derive(Default)]
