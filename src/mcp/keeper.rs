@@ -24,6 +24,11 @@ const AFTER_FAILURE: Duration = Duration::from_secs(30);
 /// How long a generation is left to whoever watches the tree, who may extract its symbols too. Doing it twice would harm nobody.
 const FOLLOWER_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How much further back than searches the threads stand that write the index, on the scale of `nice`: while both want the
+/// cores, searches get nine tenths of them.
+#[cfg(target_os = "linux")]
+const STEP_BACK: i32 = 10;
+
 /// Who keeps the index fresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -141,8 +146,18 @@ struct Thread {
     ending: Arc<AtomicBool>,
 }
 
+/// Lets other threads go first, those that answer searches above all. Threads that this one starts inherit that.
+fn step_back() {
+    // Elsewhere it would be the whole process that steps back.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(STEP_BACK) {
+        tracing::debug!(%error, "the index is written with the priority of searches");
+    }
+}
+
 impl Thread {
     fn run(mut self) {
+        step_back();
         loop {
             match self.asked.recv_timeout(TICK) {
                 Ok(Command::Start(job)) => self.begin(&job),

@@ -32,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_millis(50);
 const HANDSHAKE_MUST_MS: f64 = 100.0;
 const SEARCH_MUST_MS: f64 = 10.0;
+/// What goes on while the searches are asked that must be that fast.
+const RUNS: &str = "runs go on";
 const RAW: &str = "while,tool,set,round,pattern,ms,hits";
 
 /// Section 12.
@@ -190,7 +192,8 @@ fn searches(bench: &mut Bench, place: &Place) -> Result<(), Failure> {
     let files = copy::candidates(&snapshot)?;
     drop(snapshot);
     let mut rows = Vec::new();
-    ask_all(bench, &server, &sets, "idle", &mut rows)?;
+    // Of a first index, symbols are extracted meanwhile.
+    ask_all(bench, &server, &sets, "no run", &mut rows)?;
     let (stop, runs) = (AtomicBool::new(false), AtomicU64::new(0));
     let busy: Result<(), Failure> = std::thread::scope(|scope| {
         let keep_busy = || -> Result<(), Failure> {
@@ -209,7 +212,7 @@ fn searches(bench: &mut Bench, place: &Place) -> Result<(), Failure> {
             Ok(())
         };
         let runner = scope.spawn(keep_busy);
-        let asked = ask_all(bench, &server, &sets, "runs go on", &mut rows);
+        let asked = ask_all(bench, &server, &sets, RUNS, &mut rows);
         stop.store(true, Relaxed);
         let ran = runner.join().unwrap_or_else(|_| Err("the thread that keeps it busy has panicked".into()));
         asked.and(ran)
@@ -221,7 +224,7 @@ fn searches(bench: &mut Bench, place: &Place) -> Result<(), Failure> {
     let runs = runs.load(Relaxed);
     report.say(format!(
         "From the request's line to its answer's, by one client, {ROUNDS} rounds. While runs go on: {runs} runs over the whole \
-         tree, one after the other, each after {CHANGED} files were changed, which the server's watcher takes up as well."
+         tree, one after the other, each after {CHANGED} files were changed, which the server's watcher takes up as well. Symbols are extracted beside all of it."
     ));
     report.told("MCP: runs that went on beside the searches", runs.to_string());
     Ok(())
@@ -264,7 +267,11 @@ fn ask_all(
                 format!("{:.2}", asked.ms.max()),
             ]);
             let name = format!("MCP, {meanwhile}: {tool} P50: {}", set.name);
-            bench.report.below(&name, asked.ms.median(), SEARCH_MUST_MS, " ms");
+            if meanwhile == RUNS {
+                bench.report.below(&name, asked.ms.median(), SEARCH_MUST_MS, " ms");
+            } else {
+                bench.report.told(&name, format!("{:.2} ms", asked.ms.median()));
+            }
             let what = format!("12 {meanwhile}: {tool} {}", set.name);
             bench.report.check(&what, ("queries", count), ("with a hit", asked.with_hits));
         }

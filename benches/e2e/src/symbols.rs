@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 /// Names that are searched for.
-const NAMES: usize = 200;
+const NAMES: usize = 100;
 /// Every name is searched for this many times, after one that is not counted.
 const ROUNDS: usize = 3;
 const RAW: &str = "way,name,ms,hits,candidates,files_read";

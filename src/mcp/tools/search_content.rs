@@ -4,8 +4,10 @@ use super::{Call, Cost, Effect, Entry, For, Open, about_schema, schema, shown};
 use crate::mcp::answer::{Answer, Outcome, Refusal};
 use crate::mcp::args::Args;
 use crate::mcp::lines;
-use leindex_engine::{Hit, Mode, PathFilter, Query, QueryError};
+use leindex_engine::{Hit, Mode, PathFilter, Query, QueryError, SearchResult};
 use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::path::PathBuf;
 
 /// Pages end here: a page further on would make the engine verify everything before it.
 const RESULTS_MAX: usize = 20_000;
@@ -13,9 +15,10 @@ const RESULTS_MAX: usize = 20_000;
 const LINE_BYTES: usize = 1000;
 /// Lines that the engine is asked for, those around hits included: a page far down has fewer around each hit.
 const LINES_MAX: usize = 100_000;
-/// Ranked results are looked for in steps of so many: how many files the engine reads depends on how many are wanted, and each
-/// page has to be one of the same order.
-const RANKED_STEP: usize = 256;
+/// Ranked results are looked for in steps, of so many at first and `RANKED_GROWTH` times as many each time. How many files the
+/// engine reads, and so their order, depends on how many are wanted; each page has to be one of the same order.
+const RANKED_FIRST: usize = 64;
+const RANKED_GROWTH: usize = 4;
 /// What makes a pattern a regular expression, if it is a valid one. A dot or parentheses alone do not: they are in most code.
 const META: [char; 11] = ['\\', '[', ']', '{', '}', '*', '+', '?', '|', '^', '$'];
 
@@ -208,25 +211,42 @@ fn one_of(call: &Call, open: &Open, queries: Vec<(Query, &'static str)>, page: &
 fn search(call: &Call, open: &Open, query: Query, interpreted_as: &'static str, page: &Page) -> Result<Found, Failed> {
     let is_ranked = query.mode() == Mode::Text;
     let wanted = page.end() + 1;
-    let limit = if is_ranked { wanted.next_multiple_of(RANKED_STEP) } else { wanted };
-    let around_each = (LINES_MAX / limit).saturating_sub(1) / 2;
+    let around_each = (LINES_MAX / wanted).saturating_sub(1) / 2;
     let context = call.args.number("context_lines", 0, 0..=50)?.min(around_each);
-    let mut query = query.limit(limit).context(context, context).line_bytes(LINE_BYTES);
+    let mut query = query.context(context, context).line_bytes(LINE_BYTES);
     for glob in call.args.texts("file_pattern")? {
         query = query.path_glob(glob);
     }
-    let result = open.snapshot.search(&query).map_err(|error| match error {
-        QueryError::Pattern { .. } => Failed::Pattern(error),
-        error => Failed::Refused(call.server.refuse(&error)),
-    })?;
-    let on_page = result.hits.iter().skip(page.start()).take(page.size);
+    let search = |limit: usize| {
+        open.snapshot.search(&query.clone().limit(limit)).map_err(|error| match error {
+            QueryError::Pattern { .. } => Failed::Pattern(error),
+            error => Failed::Refused(call.server.refuse(&error)),
+        })
+    };
+    let found = if is_ranked { ranked(wanted, search)? } else { search(wanted)? };
+    let on_page = found.hits.iter().skip(page.start()).take(page.size);
     Ok(Found {
         results: on_page.map(as_json).collect(),
-        total: result.hits.len(),
-        is_lower_bound: result.truncated,
+        total: found.hits.len(),
+        is_lower_bound: found.truncated,
         context,
         interpreted_as,
     })
+}
+
+/// The first `wanted` results or more, in an order that does not depend on how many are wanted: what a step finds comes after
+/// all that the steps before it have found.
+fn ranked(wanted: usize, search: impl Fn(usize) -> Result<SearchResult, Failed>) -> Result<SearchResult, Failed> {
+    let mut limit = RANKED_FIRST;
+    let mut found = search(limit)?;
+    while found.truncated && found.hits.len() < wanted {
+        limit = (limit * RANKED_GROWTH).min(RESULTS_MAX + 1);
+        let more = search(limit)?;
+        let known: HashSet<PathBuf> = found.hits.iter().map(|hit| hit.path.clone()).collect();
+        found.hits.extend(more.hits.into_iter().filter(|hit| !known.contains(&hit.path)));
+        found.truncated = more.truncated;
+    }
+    Ok(found)
 }
 
 fn as_json(hit: &Hit) -> Value {
