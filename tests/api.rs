@@ -370,6 +370,21 @@ fn a_reset_index_is_gone_and_built_again() {
     support::assert_as_fresh(&engine, &queries(), "after a reset");
 }
 
+/// Which directory holds the index may be said by a file of a tree that nobody trusts.
+#[test]
+fn what_belongs_to_no_index_is_neither_written_into_nor_thrown_away() {
+    let place = two_files();
+    let foreign = place.root().join("d");
+    fs::create_dir(foreign.join("meta")).unwrap();
+    fs::write(foreign.join("meta/precious"), "x").unwrap();
+    let engine = Engine::builder().index_dir(&foreign).open(place.root()).unwrap();
+    for refused in [engine.index().wait().map(drop).unwrap_err().to_string(), engine.reset().unwrap_err().to_string()] {
+        assert!(refused.contains("its meta belongs to no index") && refused.contains("--index-dir"), "{refused}");
+    }
+    assert_eq!(fs::read(foreign.join("meta/precious")).unwrap(), b"x");
+    assert!(!foreign.join("CACHEDIR.TAG").exists());
+}
+
 /// Runs twice with the index at `index`, the tree opened as `root`; its files must be the two that are in the tree, and
 /// the second run must find nothing to do.
 fn check_index_dir(how: &str, root: &Path, index: Option<&Path>) {
@@ -606,6 +621,7 @@ fn extra_rule_files_are_relative_to_the_root() {
 fn a_publication_that_fails_ends_the_run() {
     let tree = tempfile::tempdir().unwrap();
     let index = tempfile::tempdir().unwrap();
+    Engine::builder().index_dir(index.path()).open(tree.path()).unwrap().index().wait().unwrap();
     for number in 0..3000 {
         std::fs::write(tree.path().join(format!("f{number}")), format!("word{number}")).unwrap();
     }
@@ -620,7 +636,7 @@ fn a_publication_that_fails_ends_the_run() {
         run.next_event(Duration::from_millis(50));
     }
     let error = run.wait().unwrap_err().to_string();
-    assert!(error.contains(&index.path().display().to_string()), "{error}");
+    assert!(error.contains(&index.path().display().to_string()) && !error.contains("no index"), "{error}");
     drop(engine);
     std::fs::remove_dir(index.path().join("meta/intent")).unwrap();
     let engine = Engine::builder().index_dir(index.path()).open(tree.path()).unwrap();

@@ -12,6 +12,7 @@ pub(super) const INDEX_DIR: &str = ".leindex-engine";
 #[cfg(unix)]
 const FULL_BYTES: u64 = 1 << 20;
 /// <https://bford.info/cachedir/>: backup programs pass over directories that carry this file.
+const TAG_FILE: &str = "CACHEDIR.TAG";
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This directory holds a search index made by leindex-engine. It can be deleted at any time.\n";
 
@@ -48,7 +49,8 @@ impl Layout {
         fs::metadata(&self.root).map_err(root)?;
         let create = || -> io::Result<()> {
             fs::create_dir_all(&self.index_dir)?;
-            for (name, content) in [(".gitignore", "*\n"), ("CACHEDIR.TAG", CACHEDIR_TAG)] {
+            self.refuse_if_foreign()?;
+            for (name, content) in [(".gitignore", "*\n"), (TAG_FILE, CACHEDIR_TAG)] {
                 let path = self.index_dir.join(name);
                 if !path.exists() {
                     fs::write(path, content)?;
@@ -57,6 +59,19 @@ impl Layout {
             Ok(())
         };
         create().map_err(|source| OpenError::IndexDir { path: self.index_dir.clone(), source })
+    }
+
+    /// What is to be written into, and thrown away later, must be an index or nothing: which directory it is may come from a
+    /// file of the tree, and nobody has to trust that.
+    fn refuse_if_foreign(&self) -> io::Result<()> {
+        let is_ours = fs::read(self.index_dir.join(TAG_FILE)).is_ok_and(|tag| tag == CACHEDIR_TAG.as_bytes());
+        let foreign = [self.meta_dir(), self.text_dir()].into_iter().find(|dir| !is_ours && dir.exists());
+        foreign.map_or(Ok(()), |dir| {
+            let name = dir.file_name().unwrap_or_default().display();
+            Err(io::Error::other(format!(
+                "its {name} belongs to no index (it has no {TAG_FILE} of ours): put the index elsewhere with --index-dir"
+            )))
+        })
     }
 
     pub(super) fn meta_dir(&self) -> PathBuf {
@@ -108,6 +123,7 @@ impl Layout {
     }
 
     pub(super) fn remove_stores(&self) -> io::Result<()> {
+        self.refuse_if_foreign()?;
         for dir in [self.meta_dir(), self.text_dir()] {
             match fs::remove_dir_all(&dir) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -533,10 +533,6 @@ impl Worker for UringWorker {
         self.calls.open_dir(parent, name)
     }
 
-    fn open_below(&mut self, root: &Dir, path: &[u8]) -> io::Result<Dir> {
-        self.calls.open_below(root, path)
-    }
-
     fn list(&mut self, dir: &Dir, into: &mut Listing) -> io::Result<()> {
         self.calls.list(dir, into)
     }
