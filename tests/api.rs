@@ -383,6 +383,17 @@ fn what_belongs_to_no_index_is_neither_written_into_nor_thrown_away() {
     }
     assert_eq!(fs::read(foreign.join("meta/precious")).unwrap(), b"x");
     assert!(!foreign.join("CACHEDIR.TAG").exists());
+    // A tag of somebody else's, or none any more, makes an index no less one.
+    for tag in [Some("Signature: of others"), Some(""), None] {
+        let place = two_files();
+        fs::create_dir(place.index()).unwrap();
+        tag.into_iter().for_each(|tag| fs::write(place.index().join("CACHEDIR.TAG"), tag).unwrap());
+        let engine = place.engine();
+        support::run(&engine);
+        tag.is_none().then(|| fs::remove_file(place.index().join("CACHEDIR.TAG")).unwrap());
+        support::run(&engine);
+        engine.reset().unwrap();
+    }
 }
 
 /// Runs twice with the index at `index`, the tree opened as `root`; its files must be the two that are in the tree, and

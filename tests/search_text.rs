@@ -7,11 +7,16 @@ use std::path::Path;
 
 /// A tree and its index.
 struct Indexed {
-    _tree: tempfile::TempDir,
+    tree: tempfile::TempDir,
     snapshot: Snapshot,
 }
 
 fn indexed(files: &[(&str, &str)]) -> Indexed {
+    let files: Vec<_> = files.iter().map(|(path, content)| (*path, content.as_bytes())).collect();
+    indexed_bytes(&files)
+}
+
+fn indexed_bytes(files: &[(&str, &[u8])]) -> Indexed {
     let tree = tempfile::tempdir().unwrap();
     for (path, content) in files {
         let path = tree.path().join(path);
@@ -22,7 +27,7 @@ fn indexed(files: &[(&str, &str)]) -> Indexed {
     let report = engine.index().wait().unwrap();
     assert_eq!(report.files.indexed, files.len() as u64);
     let snapshot = engine.snapshot().unwrap();
-    Indexed { _tree: tree, snapshot }
+    Indexed { tree, snapshot }
 }
 
 impl Indexed {
@@ -231,6 +236,81 @@ fn words_are_found_far_down_in_long_files() {
     let indexed = indexed(&[("long.txt", &content)]);
     let hit = &indexed.search(&Query::text("needle")).hits[0];
     assert_eq!((hit.line, hit.column, &hit.text[..]), (20_001, 1, "needle in the hay"));
+}
+
+/// Files are read in steps of 16 and 64 KiB; a word is found on whichever side of these it stands.
+#[test]
+fn words_are_found_around_the_ends_of_what_is_read() {
+    let filler = |bytes: usize| "filler\n".repeat(bytes / 7 + 1)[..bytes].to_owned();
+    let last_line = |size: usize| format!("{}\nneedle", filler(size - 7));
+    let one_line = format!("{}needle", "x ".repeat(35_000));
+    let utf16 = |text: &str, bytes: fn(u16) -> [u8; 2]| -> Vec<u8> { text.encode_utf16().flat_map(bytes).collect() };
+    let mut files: Vec<(String, Vec<u8>)> = [16_383, 16_384, 16_385, 65_535, 65_536, 65_537]
+        .map(|size| (format!("last-{size}"), last_line(size).into_bytes()))
+        .to_vec();
+    for size in [10_000, 100_000] {
+        let text = format!("\u{feff}{}\nneedle\n", filler(size));
+        files.push((format!("le-{size}"), utf16(&text, u16::to_le_bytes)));
+        files.push((format!("be-{size}"), utf16(&text, u16::to_be_bytes)));
+    }
+    files.push(("one-line".into(), one_line.into_bytes()));
+    let borrowed: Vec<(&str, &[u8])> = files.iter().map(|(path, content)| (&path[..], &content[..])).collect();
+    let indexed = indexed_bytes(&borrowed);
+    for query in [Query::text("needle"), Query::text("needle").context(1, 0)] {
+        let found = indexed.search(&query.limit(0));
+        assert_eq!((found.hits.len(), found.unreadable), (files.len(), 0));
+        for hit in &found.hits {
+            assert!(hit.text.contains("needle"), "{}: {}", hit.path.display(), hit.text);
+            assert_eq!(hit.line > 1, !hit.path.ends_with("one-line"), "{}:{}", hit.path.display(), hit.line);
+        }
+    }
+}
+
+#[test]
+fn lines_around_hits_change_neither_hits_nor_scores() {
+    let far = format!("one\n{}one two\n{}", "filler\n".repeat(7_000), "filler\n".repeat(7_000));
+    let indexed = indexed(&[("far", &far), ("near", "two\none\n")]);
+    let hits = |context| {
+        let found = indexed.search(&Query::text("one two").context(context, context));
+        found.hits.into_iter().map(|hit| (hit.path, hit.line, hit.score)).collect::<Vec<_>>()
+    };
+    assert_eq!(hits(0), hits(2));
+}
+
+#[test]
+fn a_licence_does_not_hide_that_a_file_is_minified() {
+    let minified = format!("/*! needle 1.0 */\n{}\n", "f(needle);".repeat(20_000));
+    let indexed = indexed(&[("a/one.js", &minified), ("b/two.js", "needle();\n")]);
+    indexed.check(&Query::text("needle"), &["b/two.js", "a/one.js"]);
+}
+
+/// What has taken the place of a directory since it was indexed is not followed.
+#[test]
+#[cfg(unix)]
+fn a_link_above_a_file_leads_nowhere() {
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("a.c"), "int needle;\n").unwrap();
+    let indexed = indexed(&[("d/a.c", "int needle;\n")]);
+    let queries = [Query::text("needle"), Query::substring("needle"), Query::regex("need.e")];
+    for query in &queries {
+        indexed.check(query, &["d/a.c"]);
+    }
+    std::fs::rename(indexed.tree.path().join("d"), indexed.tree.path().join("away")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), indexed.tree.path().join("d")).unwrap();
+    for query in &queries {
+        let found = indexed.search(query);
+        assert_eq!((found.hits.len(), found.unreadable), (0, 1), "{query:?}");
+    }
+}
+
+/// A word boundary lies within the run `“foo`: the file is a candidate, while one with another odd run is none.
+#[test]
+fn of_files_with_odd_runs_those_with_the_word_are_candidates() {
+    let files = [("odd", "\u{201c}foo bar\n"), ("other", "\u{201c}other\n"), ("plain", "a foo\n"), ("not", "foobar\n")];
+    let indexed = indexed(&files);
+    let query = Query::regex(r"\bfoo\b");
+    indexed.check_set(&query, &["odd", "plain"]);
+    assert_eq!(indexed.search(&query).candidates, 2);
 }
 
 #[test]

@@ -66,6 +66,22 @@ fn a_run_without_io_uring_takes_threads_and_says_why_in_one_line() {
     }
 }
 
+/// Searches open directories by a call that older kernels do not have, and that filters refuse.
+#[test]
+fn a_search_without_openat2_finds_the_same() {
+    const OPENAT2: i64 = 437;
+    let tree = tree();
+    std::fs::create_dir_all(tree.path().join("a/b")).unwrap();
+    std::fs::write(tree.path().join("a/b/deep.rs"), "fn deep_down() {}").unwrap();
+    assert_eq!(run(OPENAT2, ENOSYS, tree.path(), &[]).status.code(), Some(0));
+    for errno in [EPERM, ENOSYS] {
+        for words in [&["deep_down"][..], &["--mode", "regex", "deep_d.wn"]] {
+            let found = run(OPENAT2, errno, tree.path(), &[&["search"], words].concat());
+            assert!(text(&found.stdout).starts_with("a/b/deep.rs:1:"), "{}", text(&found.stderr));
+        }
+    }
+}
+
 #[test]
 fn whoever_asks_for_threads_is_told_nothing_and_whoever_asks_for_io_uring_is_told_why() {
     let tree = tree();

@@ -339,6 +339,8 @@ fn outlines_of_what_is_no_source_file_say_why() {
         std::os::unix::fs::symlink(outside.path().join("secret.c"), place.root().join("link.c")).unwrap();
         assert!(refused("out/secret.c").1.contains("leads out"));
         refused("link.c");
+        std::os::unix::fs::symlink("src", place.root().join("in")).unwrap();
+        assert!(!engine.outline("in/net.rs").unwrap().symbols.is_empty(), "a link that stays inside");
     }
 }
 

@@ -6,13 +6,13 @@
 //!
 //! # What every backend keeps
 //!
-//! 1. **Relative, and never through a link.** Every name is one component of an open directory. A name with a
-//!    separator, `.`, `..` and the empty name are refused with `InvalidInput`. A symbolic link is never followed: to
+//! 1. **Relative, and never through a link.** Every name is one component of an open directory; only `open_below` takes
+//!    several. A name with a separator, `.`, `..` and the empty name are refused with `InvalidInput`. A symbolic link is never followed: to
 //!    open one fails. (The root itself may be reached through links: it is what the user named.)
 //! 2. **Each fetch completes exactly once**, by a call of `done` with its token: during `fetch` itself, during a later
 //!    `fetch`, or during `finish`. In any order. After `finish` nothing is in flight.
 //! 3. **A fetch never fails the worker.** A file that vanished, may not be read, became a link, a directory or a pipe,
-//!    or outgrew its limit ends with an error in its own [`Fetched`], and nothing hangs on it: files
+//!    or outgrew its limit (unless it is to be cut there) ends with an error in its own [`Fetched`], and nothing hangs on it: files
 //!    are opened and read without waiting for a peer. Nothing panics.
 //! 4. **Content is what was there when it was read.** The first read asks for one byte more than the size that was
 //!    stat'ed. When it brings exactly that size, this was the end of the file, and it has cost one open, one read and
@@ -36,7 +36,7 @@
 //! kind `TimedOut`. For plain calls there is [`BoundedWorker`](crate::BoundedWorker), which leaves them to threads that it
 //! can leave behind; it is for file systems that may hang.
 //!
-//! Directory listing has no asynchronous form in any kernel we know, so `list` and `open_dir` are plain calls in every
+//! Directory listing has no asynchronous form in any kernel we know, so `list`, `open_dir` and `open_below` are plain calls in every
 //! backend.
 
 use crate::op::components;
@@ -76,7 +76,8 @@ pub trait Worker: Send {
     fn open_dir(&mut self, parent: &Dir, name: &CStr) -> io::Result<Dir>;
 
     /// Opens the directory at `path` below `root`, which is components with slashes between them; empty for `root` itself.
-    /// No component may be a link, so that what took a directory's place meanwhile leads nowhere.
+    /// No component may be a link, so that what took a directory's place meanwhile leads nowhere. One after the other,
+    /// unless a backend knows better.
     ///
     /// # Errors
     /// As [`open_dir`](Worker::open_dir).
@@ -136,7 +137,7 @@ pub trait Worker: Send {
 /// [`Worker::open_below`], one component after the other: for paths of any length, on every kernel.
 pub(crate) fn open_by_steps<W: Worker + ?Sized>(worker: &mut W, root: &Dir, path: &[u8]) -> io::Result<Dir> {
     let mut dir = root.clone();
-    for component in components(path) {
+    for component in components(path)? {
         dir = worker.open_dir(&dir, &CString::new(component)?)?;
     }
     Ok(dir)

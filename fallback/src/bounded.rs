@@ -174,6 +174,11 @@ impl Worker for BoundedWorker {
         self.call(move |worker| worker.open_dir(&parent, &name))?
     }
 
+    fn open_below(&mut self, root: &Dir, path: &[u8]) -> io::Result<Dir> {
+        let (root, path) = (root.clone(), path.to_vec());
+        self.call(move |worker| worker.open_below(&root, &path))?
+    }
+
     fn list(&mut self, dir: &Dir, into: &mut Listing) -> io::Result<()> {
         let dir = dir.clone();
         // What is in it already comes back with the answer, or is copied for the case that there is none.

@@ -1,7 +1,7 @@
 //! An open directory.
 
 /// An open directory, shared by the jobs that work in it. Opened by [`Backend::open_root`](crate::Backend::open_root)
-/// and [`Worker::open_dir`](crate::Worker::open_dir), closed when dropped.
+/// , [`Worker::open_dir`](crate::Worker::open_dir) and [`Worker::open_below`](crate::Worker::open_below), closed when dropped.
 ///
 /// On Unix it holds one descriptor, so it stays the same directory however its path is renamed or replaced meanwhile,
 /// and at most as many can be open as the limit of open files allows. Elsewhere it is a path, which makes no such

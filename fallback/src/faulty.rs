@@ -169,6 +169,12 @@ impl Worker for FaultyWorker {
         self.inner.open_dir(parent, name)
     }
 
+    fn open_below(&mut self, root: &Dir, path: &[u8]) -> io::Result<Dir> {
+        self.dice.start();
+        self.dice.fail(Op::OpenDir)?;
+        self.inner.open_below(root, path)
+    }
+
     fn list(&mut self, dir: &Dir, into: &mut Listing) -> io::Result<()> {
         self.dice.start();
         let before = into.len();

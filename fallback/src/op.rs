@@ -81,7 +81,7 @@ pub struct Fetch<'a> {
     pub size: u64,
     /// The most bytes wanted. A longer file ends as [`FetchError::TooLarge`], unless it is to be [`cut`](Fetch::cut).
     pub limit: u64,
-    /// Whether the first [`limit`](Fetch::limit) bytes of a longer file are wanted.
+    /// Whether the first [`limit`](Fetch::limit) bytes of a longer file are wanted, whatever its size was.
     pub cut: bool,
     /// Comes back in [`Fetched::token`]; means nothing to a backend, and need not be unique.
     pub token: u64,
@@ -254,14 +254,18 @@ pub fn is_component(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.iter().any(separator)
 }
 
-/// The components of a path with slashes between them. What is none, such as `..`, is for [`is_component`] to refuse.
-pub(crate) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|&byte| byte == b'/').filter(|component| !component.is_empty())
+/// The components of a relative path with slashes between them.
+pub(crate) fn components(path: &[u8]) -> io::Result<impl Iterator<Item = &[u8]>> {
+    let components = || path.split(|&byte| byte == b'/').filter(|component| !component.is_empty());
+    if path.first() == Some(&b'/') || !components().all(is_component) {
+        return Err(not_a_component());
+    }
+    Ok(components())
 }
 
 /// The error for a name that [`is_component`] refuses.
 pub(crate) fn not_a_component() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "the name is not a single path component")
+    io::Error::new(io::ErrorKind::InvalidInput, "not a single path component, or no path of such")
 }
 
 #[cfg(test)]

@@ -80,8 +80,6 @@ pub struct ThreadWorker {
     small_in_a_row: u32,
     list_buffer: sys::ListBuffer,
     asking: Asking,
-    /// Until the kernel turns out not to have the call.
-    can_open_below: bool,
     stats: IoStats,
 }
 
@@ -129,7 +127,6 @@ impl ThreadWorker {
             small_in_a_row: 0,
             list_buffer: sys::ListBuffer::default(),
             asking: if sys::CAN_ASK_CACHE { Asking::Yes } else { Asking::Pause(u32::MAX) },
-            can_open_below: true,
             stats: IoStats::default(),
         }
     }
@@ -285,21 +282,13 @@ impl Worker for ThreadWorker {
     }
 
     fn open_below(&mut self, root: &Dir, path: &[u8]) -> io::Result<Dir> {
-        if !self.can_open_below {
-            return open_by_steps(self, root, path);
-        }
-        let opened = match uninterrupted(&mut self.stats.retries, || sys::open_below(root, path)) {
-            Ok(Some(dir)) => Ok(dir),
-            Ok(None) => {
-                self.can_open_below = false;
-                return open_by_steps(self, root, path);
+        match uninterrupted(&mut self.stats.retries, || sys::open_below(root, path)) {
+            Ok(None) => open_by_steps(self, root, path),
+            opened => {
+                self.stats.dir_opens += 1;
+                opened.and_then(|dir| dir.ok_or_else(|| io::ErrorKind::NotFound.into()))
             }
-            // Longer than one call takes.
-            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => return open_by_steps(self, root, path),
-            Err(error) => Err(error),
-        };
-        self.stats.dir_opens += 1;
-        opened
+        }
     }
 
     fn list(&mut self, dir: &Dir, into: &mut Listing) -> io::Result<()> {

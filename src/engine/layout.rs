@@ -11,6 +11,8 @@ pub(super) const INDEX_DIR: &str = ".leindex-engine";
 /// A disk with less free space than this, when a write has failed, is what made it fail.
 #[cfg(unix)]
 const FULL_BYTES: u64 = 1 << 20;
+/// Stands in every index directory.
+const MARK_FILE: &str = "leindex-index";
 /// <https://bford.info/cachedir/>: backup programs pass over directories that carry this file.
 const TAG_FILE: &str = "CACHEDIR.TAG";
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
@@ -50,7 +52,7 @@ impl Layout {
         let create = || -> io::Result<()> {
             fs::create_dir_all(&self.index_dir)?;
             self.refuse_if_foreign()?;
-            for (name, content) in [(".gitignore", "*\n"), (TAG_FILE, CACHEDIR_TAG)] {
+            for (name, content) in [(MARK_FILE, ""), (".gitignore", "*\n"), (TAG_FILE, CACHEDIR_TAG)] {
                 let path = self.index_dir.join(name);
                 if !path.exists() {
                     fs::write(path, content)?;
@@ -64,12 +66,14 @@ impl Layout {
     /// What is to be written into, and thrown away later, must be an index or nothing: which directory it is may come from a
     /// file of the tree, and nobody has to trust that.
     fn refuse_if_foreign(&self) -> io::Result<()> {
-        let is_ours = fs::read(self.index_dir.join(TAG_FILE)).is_ok_and(|tag| tag == CACHEDIR_TAG.as_bytes());
+        let has_tag = || fs::read(self.index_dir.join(TAG_FILE)).is_ok_and(|tag| tag == CACHEDIR_TAG.as_bytes());
+        // Indexes of the first versions have the tag alone.
+        let is_ours = self.index_dir.join(MARK_FILE).exists() || has_tag();
         let foreign = [self.meta_dir(), self.text_dir()].into_iter().find(|dir| !is_ours && dir.exists());
         foreign.map_or(Ok(()), |dir| {
             let name = dir.file_name().unwrap_or_default().display();
             Err(io::Error::other(format!(
-                "its {name} belongs to no index (it has no {TAG_FILE} of ours): put the index elsewhere with --index-dir"
+                "its {name} belongs to no index (there is no {MARK_FILE} beside it): put the index elsewhere with --index-dir"
             )))
         })
     }

@@ -31,7 +31,7 @@ pub(super) fn outline(engine: &Engine, path: &Path) -> Result<Outline, QueryErro
         .relative(path)
         .filter(|relative| !relative.as_os_str().is_empty())
         .ok_or_else(|| failed(format!("not a file below {}: give a path inside of it", engine.root().display())))?;
-    // The file itself is not followed when it is a link; the way to it must not lead out either.
+    // The file itself is not followed when it is a link; the way to it may go through links that stay inside.
     let within = engine.root().join(&relative);
     let parent = within.parent().unwrap_or(&within).canonicalize().map_err(|error| failed(error.to_string()))?;
     if !parent.starts_with(engine.root()) {
@@ -43,7 +43,8 @@ pub(super) fn outline(engine: &Engine, path: &Path) -> Result<Outline, QueryErro
     {
         return Err(failed(format!("it has more than {most} bytes: --max-file-size lifts that limit")));
     }
-    let bytes = path_bytes(&relative);
+    let real = parent.strip_prefix(engine.root()).map(|parent| parent.join(relative.file_name().unwrap_or_default()));
+    let bytes = path_bytes(real.as_deref().unwrap_or(&relative));
     let name_start = bytes.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
     let candidate = Candidate::new(0, &bytes[..name_start], &bytes[name_start..], FILE_BYTES_MAX.min(1 << 16));
     let read =

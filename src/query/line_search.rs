@@ -212,3 +212,19 @@ fn collect(
 fn not_searched(candidate: &Candidate, error: &io::Error) {
     tracing::debug!(path = %candidate.path().escape_ascii(), %error, "not searched");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_come_in_order_however_many_they_are() {
+        for count in [0, 1, SORTED_FIRST, SORTED_FIRST + 1, 5 * SORTED_FIRST, 5 * SORTED_FIRST + 1, 10_000] {
+            // 7919 is a prime: the ids are a permutation.
+            let ids = (0..count as u32).map(|number| (u64::from(number) * 7919 % count as u64) as u32);
+            let files: Vec<DocFile> = ids.map(|id| DocFile { id, dir: id / 5 }).collect();
+            let given: Vec<u32> = ByDir::new(files).map(|file| file.id).collect();
+            assert!(given.iter().copied().eq(0..count as u32), "{count}");
+        }
+    }
+}

@@ -285,8 +285,8 @@ fn penalty(kind: Kind) -> f32 {
     }
 }
 
-/// Names longer than this are looked at up to here.
-const NAME_BYTES: usize = 255;
+/// No file system has longer names; of one that had, the beginning would be looked at.
+const NAME_BYTES: usize = 768;
 
 /// `name` in lower case, cut to the buffer.
 fn lower<'b>(name: &[u8], buffer: &'b mut [u8; NAME_BYTES]) -> &'b [u8] {

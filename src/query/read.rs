@@ -19,6 +19,8 @@ const PARALLEL_MIN: usize = 48;
 const PARALLEL_BYTES: u64 = 512 << 10;
 /// Readers that wait for the next query.
 const IDLE_PER_CORE: usize = 2;
+/// None waits that has read a larger file: its buffer is as large.
+const IDLE_BYTES_MAX: usize = 1 << 20;
 /// Pieces that each thread gets, so that one with large files does not keep the others waiting.
 const PIECES_PER_THREAD: usize = 4;
 
@@ -104,7 +106,7 @@ impl Readers {
     fn give_back(&self, mut reader: Reader) {
         (reader.root, reader.dir) = (None, None);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_PER_CORE * cores() {
+        if idle.len() < IDLE_PER_CORE * cores() && reader.largest <= IDLE_BYTES_MAX {
             idle.push(reader);
         }
     }
@@ -172,11 +174,13 @@ struct Reader {
     worker: io::Result<Box<dyn Worker>>,
     root: Option<Dir>,
     dir: Option<(DirId, Arc<Dir>)>,
+    /// Bytes of the largest file so far.
+    largest: usize,
 }
 
 impl Reader {
     fn new() -> Self {
-        Reader { worker: ThreadBackend::new().worker(WorkerOptions::default()), root: None, dir: None }
+        Reader { worker: ThreadBackend::new().worker(WorkerOptions::default()), root: None, dir: None, largest: 0 }
     }
 
     fn read<R>(
@@ -186,7 +190,7 @@ impl Reader {
         mut work: impl FnMut(usize, io::Result<&[u8]>) -> R,
     ) -> Vec<R> {
         let mut results: Vec<Option<R>> = candidates.iter().map(|_| None).collect();
-        let Reader { worker, root, dir } = self;
+        let Reader { worker, root, dir, largest } = self;
         let worker = match worker {
             Ok(worker) => worker,
             Err(error) => {
@@ -201,6 +205,7 @@ impl Reader {
                 other => io::Error::other(other.to_string()),
             });
             let at = fetched.token as usize;
+            *largest = (*largest).max(content.as_ref().map_or(0, |content| content.len()));
             results[at] = Some(work(at, content));
         };
         for (index, candidate) in candidates.iter().enumerate() {
@@ -266,6 +271,31 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (candidates, expect) = tree(dir.path());
         assert_eq!(read(dir.path(), &candidates), expect);
+    }
+
+    /// Readers keep their buffers, and no directory: another may have taken its place.
+    #[test]
+    fn what_is_read_later_is_what_is_there_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let readers = Readers::new(dir.path());
+        let candidate = Candidate::new(1, b"d/", b"file", 3);
+        for content in ["one", "two"] {
+            std::fs::create_dir(dir.path().join("d")).unwrap();
+            std::fs::write(dir.path().join("d/file"), content).unwrap();
+            let read =
+                read_each(&readers, std::slice::from_ref(&candidate), || (), |(), read| read.ok().map(<[u8]>::to_vec));
+            assert_eq!(read, [Some(content.as_bytes().to_vec())]);
+            assert_eq!(readers.idle.lock().unwrap().len(), 1);
+            std::fs::rename(dir.path().join("d"), dir.path().join(content)).unwrap();
+        }
+        let large = vec![b'x'; IDLE_BYTES_MAX + 1];
+        std::fs::write(dir.path().join("large"), &large).unwrap();
+        let large = Candidate::new(0, b"", b"large", large.len() as u64);
+        assert_eq!(read_each(&readers, &[large], || (), |(), read| read.unwrap().len()), [IDLE_BYTES_MAX + 1]);
+        assert!(
+            readers.idle.lock().unwrap().iter().all(|idle| idle.largest < 10),
+            "its buffer is too large to be kept"
+        );
     }
 
     /// A filter that holds for one thread of this test alone refuses to start others.

@@ -59,7 +59,7 @@ struct Asked {
     plain: bool,
     /// Whether the bytes of a file can say more than its terms do.
     exact: bool,
-    /// Whether files have to be read to their ends.
+    /// Whether files have to be looked at to their ends.
     whole: bool,
 }
 
@@ -128,7 +128,7 @@ impl Searcher {
         let exact = words.iter().any(Word::wants_exact);
         Asked {
             exact: !plain && exact,
-            whole: exact || names.seeks_definition || query.context.is_wanted(),
+            whole: exact || names.seeks_definition,
             names,
             ranker,
             plain,
@@ -149,7 +149,7 @@ impl Searcher {
         let mut depth = if asked.plain { wanted } else { wanted.max(pool) };
         loop {
             let scored = self.top_files(query, filter, depth, asked.plain)?;
-            let ordered = self.in_reading_order(asked, &scored, filter)?;
+            let ordered = self.in_reading_order(asked, &scored, filter, wanted)?;
             let mut result = self.read_in_order(asked, ordered, wanted)?;
             result.candidates = scored.len();
             if scored.len() < depth || result.hits.len() >= wanted {
@@ -212,6 +212,7 @@ impl Searcher {
         asked: &Asked,
         scored: &[(f32, DocFile)],
         filter: &Filter,
+        wanted: usize,
     ) -> Result<Vec<Pooled>, QueryError> {
         let best = scored.first().map_or(1.0, |(score, _)| score.max(f32::MIN_POSITIVE));
         let mut dirs: HashMap<DirId, DirRank> = HashMap::new();
@@ -237,19 +238,20 @@ impl Searcher {
         }
         let by_score = |a: &Pooled, b: &Pooled| b.before_reading.total_cmp(&a.before_reading);
         pooled.sort_by(by_score);
-        if !asked.plain && self.definers_first(&asked.names, &mut pooled)? {
+        if !asked.plain && self.definers_first(&asked.names, &mut pooled, wanted)? {
             pooled.sort_by(by_score);
         }
         Ok(pooled)
     }
 
     /// Moves files that are known to define the name to the front, and says whether there are any.
-    fn definers_first(&self, names: &Names, pool: &mut [Pooled]) -> Result<bool, QueryError> {
+    fn definers_first(&self, names: &Names, pool: &mut [Pooled], wanted: usize) -> Result<bool, QueryError> {
         let Some(name) = &names.typed else { return Ok(false) };
         let Some(mut stored) = StoredDefinitions::new(self, name)? else { return Ok(false) };
         let most = if names.seeks_definition { IDENTIFIER_ASKED_FILES } else { ASKED_FILES };
         let mut any = false;
-        for pooled in pool.iter_mut().take(most) {
+        // Of all that may be shown, or some would be taken for definers by their looks alone.
+        for pooled in pool.iter_mut().take(most.max(wanted)) {
             pooled.defines = stored.strength(pooled.file.id, names.wanted())?;
             if let Some(strength) = pooled.defines.filter(|strength| *strength > 0.0) {
                 pooled.before_reading += super::rank::DEFINITION * strength;
@@ -300,12 +302,16 @@ impl Searcher {
     fn best_lines(&self, asked: &Asked, candidates: &[Candidate], pooled: &[&Pooled]) -> Vec<io::Result<Seen>> {
         let mut seen: Vec<io::Result<Option<Seen>>> = candidates.iter().map(|_| Ok(None)).collect();
         let mut unseen: Vec<usize> = (0..candidates.len()).collect();
-        for head in HEADS.map(Some).into_iter().chain([None]) {
-            let head_of = |at: usize| head.filter(|_| !asked.whole && !pooled[at].is_definer());
-            let now: Vec<Candidate> = unseen
-                .iter()
-                .map(|&at| head_of(at).into_iter().fold(candidates[at].clone(), Candidate::head))
-                .collect();
+        // The lines around a hit may lie behind any beginning: then all of a file is read, and looked at as without them.
+        let heads = if asked.whole || asked.context.is_wanted() { &[][..] } else { &HEADS[..] };
+        for head in heads.iter().copied().map(Some).chain([None]) {
+            let head_of = |at: usize| head.filter(|_| !pooled[at].is_definer());
+            let to_read = |&at: &usize| match head_of(at) {
+                // One byte more tells whether it goes on.
+                Some(head) => candidates[at].clone().head(head + 1),
+                None => candidates[at].clone(),
+            };
+            let now: Vec<Candidate> = unseen.iter().map(to_read).collect();
             let look = |scratch: &mut Scratch, index: usize, content: io::Result<&[u8]>| {
                 let at = unseen[index];
                 Ok(asked.look(content?, head_of(at), pooled[at], scratch))
@@ -324,26 +330,32 @@ impl Searcher {
 }
 
 impl Asked {
-    /// Looks for the best line of a file, of which `head` bytes have been read if it is longer; `None` when there is none of
-    /// the terms in these.
-    fn look(&self, content: &[u8], head: Option<usize>, pooled: &Pooled, scratch: &mut Scratch) -> Option<Seen> {
-        let is_cut = head.is_some_and(|head| content.len() >= head);
-        let content = match content {
-            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] if is_cut => return None,
-            // UTF-16 is searched as the text it is; everything else as its bytes.
-            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => match decode(content, &mut scratch.decoded) {
-                Decoded::Text { text, .. } => text.as_bytes(),
-                Decoded::Binary => content,
-            },
-            // To the end of a line.
-            _ if is_cut => &content[..memchr::memrchr(b'\n', content)?],
-            _ => content,
-        };
+    /// Looks for the best line of a file, of which `read` bytes and one more have been read if it is longer; `None` when
+    /// there is none of the terms in these.
+    fn look(&self, content: &[u8], read: Option<usize>, pooled: &Pooled, scratch: &mut Scratch) -> Option<Seen> {
+        let is_cut = read.is_some_and(|read| content.len() > read);
         let all_places = self.names.seeks_definition || pooled.is_definer();
         let places = if all_places { PLACES_MAX } else { PLACES_OF_WORD_MAX };
+        let is_utf16 = content.starts_with(&[0xff, 0xfe]) || content.starts_with(&[0xfe, 0xff]);
+        if !is_utf16 && !self.whole && !pooled.is_definer() {
+            for head in HEADS.into_iter().filter(|&head| head >= read.unwrap_or(0) && head < content.len()) {
+                // To the end of a line.
+                let Some(end) = memchr::memrchr(b'\n', &content[..=head]) else { continue };
+                if let Some(best) = best_line(&self.words, &self.names, places, &content[..end], &mut scratch.lowered) {
+                    return Some(self.seen(content, best));
+                }
+            }
+        }
+        if is_cut {
+            return None;
+        }
+        // UTF-16 is searched as the text it is; everything else as its bytes.
+        let content = match is_utf16.then(|| decode(content, &mut scratch.decoded)) {
+            Some(Decoded::Text { text, .. }) => text.as_bytes(),
+            _ => content,
+        };
         let best = best_line(&self.words, &self.names, places, content, &mut scratch.lowered);
-        let best = if is_cut { best? } else { best.unwrap_or_else(|| first_line(&self.words, content)) };
-        Some(self.seen(content, best))
+        Some(self.seen(content, best.unwrap_or_else(|| first_line(&self.words, content))))
     }
 
     fn seen(&self, content: &[u8], best: BestLine) -> Seen {

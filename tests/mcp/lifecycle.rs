@@ -199,3 +199,29 @@ fn what_is_cancelled_before_it_has_begun_leaves_the_watcher_alone() {
     client.until("search", &json!({"query": "haystack"}), |found| found["hits_shown"] == 1);
     assert_eq!(client.good("search", json!({"query": "needle"}))["hits_shown"], 1);
 }
+
+/// Searches go before whatever writes the index.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_threads_that_write_the_index_stand_back() {
+    let tree = Tree::large();
+    let mut client = tree.introduced(&[]);
+    let nice = |pid: u32| -> Vec<(String, i32)> {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+        let stat = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+        stat.map(|stat| {
+            let (name, rest) = stat.split_once('(').unwrap().1.rsplit_once(") ").unwrap();
+            (name.to_owned(), rest.split(' ').nth(16).unwrap().parse().unwrap())
+        })
+        .collect()
+    };
+    client.until_fresh();
+    client.good("search", json!({"query": "a"}));
+    let threads = nice(client.pid());
+    // Names are cut to 15 bytes.
+    let of = |name: &str| threads.iter().find(|(known, _)| *known == name[..name.len().min(15)]).map(|(_, nice)| *nice);
+    assert_eq!((of("leindex-mcp-keep"), of("leindex-watch")), (Some(10), Some(10)), "{threads:?}");
+    let others =
+        threads.iter().filter(|(name, _)| !"leindex-mcp-keep".starts_with(name) && name.starts_with("leindex-mcp"));
+    assert!(others.clone().count() > 0 && others.clone().all(|(_, nice)| *nice == 0), "{threads:?}");
+}

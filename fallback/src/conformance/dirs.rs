@@ -128,6 +128,8 @@ pub(super) fn below(bench: &Bench<'_>) {
     }
     for (path, kind) in [
         ("..", ErrorKind::InvalidInput),
+        ("/", ErrorKind::InvalidInput),
+        ("/a", ErrorKind::InvalidInput),
         ("a/..", ErrorKind::InvalidInput),
         ("a/./b", ErrorKind::InvalidInput),
         ("a\0b", ErrorKind::InvalidInput),

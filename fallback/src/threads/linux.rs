@@ -1,7 +1,7 @@
 //! What Linux has and others have not: reads that take from the page cache only, and listing into one's own buffer.
 
 use super::unix::{DIRECTORY, File, push_entry};
-use crate::op::{components, is_component, not_a_component};
+use crate::op::components;
 use crate::{Dir, Listing};
 use rustix::fs::{Advice, Mode, RawDir, ResolveFlags};
 use rustix::io::{Errno, ReadWriteFlags};
@@ -29,17 +29,15 @@ impl std::fmt::Debug for ListBuffer {
     }
 }
 
-/// Opens a directory by one call for all of its path, which follows no link; `None` when this kernel, or a filter of
-/// system calls, does not let it.
+/// Opens a directory by one call for all of its path, which follows no link; `None` when this kernel or a filter of
+/// system calls does not let it, and of a path that is longer than one call takes.
 pub(super) fn open_below(root: &Dir, path: &[u8]) -> io::Result<Option<Dir>> {
-    if !components(path).all(is_component) {
-        return Err(not_a_component());
-    }
+    drop(components(path)?);
     let path = if path.is_empty() { &b"."[..] } else { path };
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match rustix::fs::openat2(root, path, DIRECTORY, Mode::empty(), resolve) {
         Ok(fd) => Ok(Some(Dir::from_fd(fd))),
-        Err(Errno::NOSYS | Errno::PERM) => Ok(None),
+        Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -16,7 +16,7 @@ const LINE_BYTES: usize = 1000;
 /// Lines that the engine is asked for, those around hits included: a page far down has fewer around each hit.
 const LINES_MAX: usize = 100_000;
 /// Ranked results are looked for in steps, of so many at first and `RANKED_GROWTH` times as many each time. How many files the
-/// engine reads, and so their order, depends on how many are wanted; each page has to be one of the same order.
+/// engine reads, and so their order, depends on how many are wanted; each page has to be one of the same order. A page far down costs all steps before it, together a third of its own.
 const RANKED_FIRST: usize = 64;
 const RANKED_GROWTH: usize = 4;
 /// What makes a pattern a regular expression, if it is a valid one. A dot or parentheses alone do not: they are in most code.
@@ -211,7 +211,8 @@ fn one_of(call: &Call, open: &Open, queries: Vec<(Query, &'static str)>, page: &
 fn search(call: &Call, open: &Open, query: Query, interpreted_as: &'static str, page: &Page) -> Result<Found, Failed> {
     let is_ranked = query.mode() == Mode::Text;
     let wanted = page.end() + 1;
-    let around_each = (LINES_MAX / wanted).saturating_sub(1) / 2;
+    let looked_for = if is_ranked { (wanted * RANKED_GROWTH).min(RESULTS_MAX + 1) } else { wanted };
+    let around_each = (LINES_MAX / looked_for).saturating_sub(1) / 2;
     let context = call.args.number("context_lines", 0, 0..=50)?.min(around_each);
     let mut query = query.context(context, context).line_bytes(LINE_BYTES);
     for glob in call.args.texts("file_pattern")? {
