@@ -282,13 +282,13 @@ impl Worker for ThreadWorker {
     }
 
     fn open_below(&mut self, root: &Dir, path: &[u8]) -> io::Result<Dir> {
-        match uninterrupted(&mut self.stats.retries, || sys::open_below(root, path)) {
-            Ok(None) => open_by_steps(self, root, path),
-            opened => {
-                self.stats.dir_opens += 1;
-                opened.and_then(|dir| dir.ok_or_else(|| io::ErrorKind::NotFound.into()))
-            }
-        }
+        let opened = match uninterrupted(&mut self.stats.retries, || sys::open_below(root, path)) {
+            Ok(None) => return open_by_steps(self, root, path),
+            Ok(Some(dir)) => Ok(dir),
+            Err(error) => Err(error),
+        };
+        self.stats.dir_opens += 1;
+        opened
     }
 
     fn list(&mut self, dir: &Dir, into: &mut Listing) -> io::Result<()> {

@@ -34,17 +34,17 @@ pub(super) fn outline(engine: &Engine, path: &Path) -> Result<Outline, QueryErro
     // The file itself is not followed when it is a link; the way to it may go through links that stay inside.
     let within = engine.root().join(&relative);
     let parent = within.parent().unwrap_or(&within).canonicalize().map_err(|error| failed(error.to_string()))?;
-    if !parent.starts_with(engine.root()) {
+    let Ok(parent) = parent.strip_prefix(engine.root()) else {
         return Err(failed(format!("a link leads out of {}: give a path inside of it", engine.root().display())));
-    }
+    };
     let most = engine.config().file_bytes_max;
     if let Ok(metadata) = within.symlink_metadata().map(|metadata| metadata.len())
         && metadata > most
     {
         return Err(failed(format!("it has more than {most} bytes: --max-file-size lifts that limit")));
     }
-    let real = parent.strip_prefix(engine.root()).map(|parent| parent.join(relative.file_name().unwrap_or_default()));
-    let bytes = path_bytes(real.as_deref().unwrap_or(&relative));
+    let real = parent.join(relative.file_name().unwrap_or_default());
+    let bytes = path_bytes(&real);
     let name_start = bytes.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
     let candidate = Candidate::new(0, &bytes[..name_start], &bytes[name_start..], FILE_BYTES_MAX.min(1 << 16));
     let read =

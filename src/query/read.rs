@@ -97,6 +97,10 @@ impl Readers {
         Readers { root: root.to_path_buf(), idle: Mutex::default() }
     }
 
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     fn take(&self) -> Reader {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         idle.unwrap_or_else(Reader::new)

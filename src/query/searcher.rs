@@ -24,7 +24,6 @@ const DIRS_CACHED: usize = 8192;
 
 /// Everything that is needed to answer queries on one generation.
 pub(crate) struct Searcher {
-    pub(super) root: PathBuf,
     pub(super) readers: Readers,
     index_dir: PathBuf,
     pub(super) generation: u64,
@@ -96,7 +95,6 @@ impl Searcher {
         let open = |segment| Segment::open(segment, text.fields);
         let segments = text.searcher.segment_readers().iter().map(open).collect::<Result<_, _>>()?;
         Ok(Searcher {
-            root: root.to_path_buf(),
             readers: Readers::new(root),
             index_dir: index_dir.to_path_buf(),
             generation,

@@ -303,9 +303,9 @@ impl Searcher {
         let mut seen: Vec<io::Result<Option<Seen>>> = candidates.iter().map(|_| Ok(None)).collect();
         let mut unseen: Vec<usize> = (0..candidates.len()).collect();
         // The lines around a hit may lie behind any beginning: then all of a file is read, and looked at as without them.
-        let heads = if asked.whole || asked.context.is_wanted() { &[][..] } else { &HEADS[..] };
+        let heads = if asked.context.is_wanted() { &[][..] } else { &HEADS[..] };
         for head in heads.iter().copied().map(Some).chain([None]) {
-            let head_of = |at: usize| head.filter(|_| !pooled[at].is_definer());
+            let head_of = |at: usize| head.filter(|_| !asked.wants_all_of(pooled[at]));
             let to_read = |&at: &usize| match head_of(at) {
                 // One byte more tells whether it goes on.
                 Some(head) => candidates[at].clone().head(head + 1),
@@ -330,6 +330,11 @@ impl Searcher {
 }
 
 impl Asked {
+    /// Whether a file has to be looked at to its end.
+    fn wants_all_of(&self, file: &Pooled) -> bool {
+        self.whole || file.is_definer()
+    }
+
     /// Looks for the best line of a file, of which `read` bytes and one more have been read if it is longer; `None` when
     /// there is none of the terms in these.
     fn look(&self, content: &[u8], read: Option<usize>, pooled: &Pooled, scratch: &mut Scratch) -> Option<Seen> {
@@ -337,7 +342,7 @@ impl Asked {
         let all_places = self.names.seeks_definition || pooled.is_definer();
         let places = if all_places { PLACES_MAX } else { PLACES_OF_WORD_MAX };
         let is_utf16 = content.starts_with(&[0xff, 0xfe]) || content.starts_with(&[0xfe, 0xff]);
-        if !is_utf16 && !self.whole && !pooled.is_definer() {
+        if !is_utf16 && !self.wants_all_of(pooled) {
             for head in HEADS.into_iter().filter(|&head| head >= read.unwrap_or(0) && head < content.len()) {
                 // To the end of a line.
                 let Some(end) = memchr::memrchr(b'\n', &content[..=head]) else { continue };

@@ -16,7 +16,8 @@ const LINE_BYTES: usize = 1000;
 /// Lines that the engine is asked for, those around hits included: a page far down has fewer around each hit.
 const LINES_MAX: usize = 100_000;
 /// Ranked results are looked for in steps, of so many at first and `RANKED_GROWTH` times as many each time. How many files the
-/// engine reads, and so their order, depends on how many are wanted; each page has to be one of the same order. A page far down costs all steps before it, together a third of its own.
+/// engine reads, and so their order, depends on how many are wanted; each page has to be one of the same order. A page far down
+/// costs all steps before its own, too: together a third of it, or as much again where `RESULTS_MAX` cuts the last one.
 const RANKED_FIRST: usize = 64;
 const RANKED_GROWTH: usize = 4;
 /// What makes a pattern a regular expression, if it is a valid one. A dot or parentheses alone do not: they are in most code.
