@@ -161,6 +161,14 @@ pub enum QueryError {
         /// What is wrong with it.
         detail: String,
     },
+    /// What was asked for needs vectors, and there are none.
+    #[error("no search by meaning in {}: {detail}", path.display())]
+    NoVectors {
+        /// The index directory.
+        path: PathBuf,
+        /// Why, and what to do.
+        detail: String,
+    },
     /// The index failed while it was read.
     #[error("{}: {detail}: run `leindex-engine verify`", path.display())]
     Index {

@@ -43,6 +43,7 @@
 
 mod commit;
 pub mod counters;
+mod embed;
 mod engine;
 mod error;
 #[doc(hidden)]
@@ -60,9 +61,10 @@ pub mod symbols;
 pub mod text;
 
 pub use engine::{
-    Canceller, Config, Engine, EngineBuilder, Event, Explanation, FileList, Freshness, Outcome, Outline, Progress,
-    Repair, Report, Rule, RulesConfig, Run, Seconds, Shards, Snapshot, Status, SymbolProgress, SymbolReport, SymbolRun,
-    Verdicts, Verification, Watch, WatchEvent, WatchOptions, WatchState, WatchStopper,
+    Canceller, Cards, Config, EmbedChoice, EmbedReport, Engine, EngineBuilder, Event, Explanation, FileList, Freshness,
+    Outcome, Outline, Progress, Repair, Report, Rule, RulesConfig, Run, Seconds, Shards, Snapshot, StageProgress,
+    StageRun, Status, SymbolReport, Verdicts, Verification, Watch, WatchEvent, WatchOptions, WatchState, WatchStopper,
+    cards,
 };
 pub use error::{Error, OpenError, QueryError, RunError, Skip};
 pub use io::BackendChoice;

@@ -114,6 +114,8 @@ pub(crate) enum Command {
     Outline(OutlineArgs),
     /// Extract the symbols of an index, for search --mode symbol
     Symbols(PathArg),
+    /// Embed the files of an index, for search --mode semantic and hybrid
+    Embed(EmbedArgs),
     /// Show what an index holds
     Status(PathArg),
     /// Check an index from end to end
@@ -141,6 +143,22 @@ pub(crate) enum Command {
 /// A tree.
 #[derive(Args, Debug)]
 pub(crate) struct PathArg {
+    /// The directory [default: .]
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// `embed`.
+#[derive(Args, Debug)]
+pub(crate) struct EmbedArgs {
+    /// What makes the vectors [default: auto]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) embed: Option<Embed>,
+    /// The folder of a model, as sentence-transformers saves them [default: the table of word vectors]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// How progress is shown on stderr [default: auto, a bar on a terminal and lines otherwise]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) progress: Option<Progress>,
     /// The directory [default: .]
     pub(crate) path: Option<PathBuf>,
 }
@@ -180,9 +198,29 @@ pub(crate) struct RunArgs {
     /// When another run is writing the index, wait for its end instead of failing
     #[arg(long)]
     pub(crate) wait: bool,
+    /// What makes vectors when text can be searched, for search --mode semantic [default: auto]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) embed: Option<Embed>,
+    /// The folder of a model, as sentence-transformers saves them [default: the table of word vectors]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
     /// How progress is shown on stderr [default: auto, a bar on a terminal and lines otherwise]
     #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) progress: Option<Progress>,
+}
+
+/// `--embed`.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Embed {
+    /// Nothing: there is no search by meaning
+    Off,
+    /// What is there
+    #[default]
+    Auto,
+    /// The CPU
+    Cpu,
+    /// An NVIDIA card, for a model
+    Cuda,
 }
 
 /// Which files are looked at.
@@ -269,6 +307,9 @@ pub(crate) struct SearchArgs {
     /// How QUERY is understood [default: text]
     #[arg(long, value_enum)]
     pub(crate) mode: Option<Mode>,
+    /// For --mode semantic and hybrid, the folder of the model that the index was embedded with
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
     /// QUERY is a string: same as --mode substring
     #[arg(short = 'F', long, conflicts_with = "mode")]
     pub(crate) substring: bool,

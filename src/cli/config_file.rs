@@ -14,7 +14,7 @@ pub(crate) const NAME: &str = ".leindex.toml";
 /// A larger file is no config file.
 const BYTES_MAX: u64 = 1 << 20;
 /// The keys there are, for the message about one that there is not.
-const KEYS: &str = "shards, backend, index-dir, max-file-size, batch-files, io-timeout, wait, no-ignore, no-require-git, hidden, \
+const KEYS: &str = "shards, backend, index-dir, max-file-size, batch-files, io-timeout, wait, embed, model, no-ignore, no-require-git, hidden, \
                     no-hidden, exclude, ignore-file, json, progress, color, verbose";
 
 /// Reads the config file of `root`. Without one, nothing is set.
@@ -73,6 +73,8 @@ fn set(options: &mut Options, key: &str, value: &Value, root: &Path) -> Result<(
         "max-file-size" => options.max_file_size = Some(parse_size(&number_or_text(value)?)?),
         "batch-files" => options.batch_files = Some(number(value)?),
         "wait" => options.wait = truth(value)?,
+        "embed" => options.embed = Some(choice(value)?),
+        "model" => options.model = Some(root.join(text(value)?)),
         "io-timeout" => options.io_timeout = Some(number(value)?),
         "no-ignore" => options.no_ignore = Some(truth(value)?),
         "no-require-git" => options.no_require_git = Some(truth(value)?),
@@ -136,7 +138,7 @@ fn choice<T: ValueEnum>(value: &Value) -> Result<T, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::args::{Backend, Progress, When};
+    use super::super::args::{Backend, Embed, Progress, When};
     use super::*;
     use leindex_engine::Shards;
 
@@ -147,7 +149,7 @@ mod tests {
     #[test]
     fn every_key() {
         let text = "shards = 3\nbackend = 'threads'\nindex-dir = 'x'\nmax-file-size = '2K'\nbatch-files = 7\nio-timeout = 9\nwait = true\n\
-                    no-ignore = true\nno-require-git = true\nno-hidden = true\nexclude = ['a', 'b']\n\
+                    embed = 'cpu'\nmodel = 'm'\n                    no-ignore = true\nno-require-git = true\nno-hidden = true\nexclude = ['a', 'b']\n\
                     ignore-file = 'rules'\njson = true\nprogress = 'off'\ncolor = 'never'\nverbose = 2\n";
         let expected = Options {
             shards: Some(Shards::Count(3)),
@@ -157,6 +159,8 @@ mod tests {
             batch_files: Some(7),
             io_timeout: Some(9),
             wait: true,
+            embed: Some(Embed::Cpu),
+            model: Some("/r/m".into()),
             no_ignore: Some(true),
             no_require_git: Some(true),
             hidden: Some(false),

@@ -7,7 +7,7 @@ use super::output::{self, Ui, bytes, count, one_line, path_bytes, shown};
 use super::{config_file, json, log, root, system};
 use leindex_engine::io::{select, trial};
 use leindex_engine::rules::Database;
-use leindex_engine::{BackendChoice, Engine, IoStats, OpenError, QueryError};
+use leindex_engine::{BackendChoice, Engine, IoStats, OpenError, QueryError, cards};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -69,7 +69,7 @@ pub(crate) fn run(args: PathArg, common: &CommonArgs) -> Result<Exit, Failure> {
     findings.extend(system::machine());
     findings.extend(backend(&options, &path));
     findings.push(rules());
-    findings.push(Finding::ok("gpu", "not used (embeddings are not part of this version)"));
+    findings.push(gpu());
     if let Some(problem) = config {
         findings.push(Finding::warn("config", problem, "correct the file: every other command stops at it"));
     }
@@ -94,6 +94,18 @@ fn rules() -> Finding {
             Finding::ok("rules", "portable matcher (this build has no Hyperscan: feature `hyperscan`, on x86-64 Linux)")
         }
     }
+}
+
+/// Which card a model would run on, or what is missing.
+fn gpu() -> Finding {
+    let cards = cards();
+    let lines: Vec<&str> = cards.says.lines().collect();
+    if cards.usable {
+        return Finding::ok("gpu", lines.join("; "));
+    }
+    let missing: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("missing: ")).collect();
+    let missing = if missing.is_empty() { lines } else { missing };
+    Finding::note("gpu", missing.join(" "), "models run on the CPU; the table of words needs no card")
 }
 
 /// Which backend, why, and which ways it takes in `path`.

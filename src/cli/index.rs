@@ -6,8 +6,8 @@ use super::interrupt::Interrupts;
 use super::json::{self, IndexJson};
 use super::options::Options;
 use super::output::{self, Ui};
-use super::{advice, log, progress, root, summary, symbols};
-use leindex_engine::{Engine, OpenError, Outcome, Report, RunError};
+use super::{advice, embed, log, progress, root, summary, symbols};
+use leindex_engine::{EmbedChoice, Engine, OpenError, Outcome, Report, RunError};
 use std::io::Write;
 
 /// Runs the subcommand.
@@ -21,14 +21,31 @@ pub(crate) fn run(args: IndexArgs, common: &CommonArgs) -> Result<Exit, Failure>
         built => built?,
     };
     let mut out = output::stdout();
-    if ui.json {
-        json::line(&mut out, &IndexJson::from(&report))?;
-    } else {
+    if !ui.json {
         summary::write(&mut out, &report, engine.index_dir())?;
+        out.flush()?;
+        tell(&report);
+    }
+    let embeds = report.outcome != Outcome::Cancelled && engine.config().embed != EmbedChoice::Off;
+    let embedded = if embeds { embed::embed(&engine, &ui, &interrupts) } else { Ok(None) };
+    if ui.json {
+        let of = embedded.as_ref().ok().and_then(Option::as_ref);
+        json::line(&mut out, &IndexJson::from(&report).embedded(of))?;
+    } else if let Ok(Some(embedded)) = &embedded
+        && embedded.pending > 0
+    {
+        writeln!(out, "{}", embed::summary(embedded))?;
     }
     out.flush()?;
     drop(out);
-    tell(&report);
+    if ui.json {
+        tell(&report);
+    }
+    match embedded? {
+        None if embeds => return Ok(Exit::Interrupted),
+        Some(embedded) if embedded.cancelled => return Ok(embed::exit(&embedded)),
+        _ => {}
+    }
     if with_symbols && report.outcome != Outcome::Cancelled {
         let extracted = symbols::extract(&engine, &ui, &interrupts)?;
         return Ok(if extracted == Exit::Done { exit(&report) } else { extracted });

@@ -1,9 +1,10 @@
 //! The shapes of JSON on stdout. Keys and their order are an interface: programs read them.
 
+use super::embed::EmbeddedJson;
 use super::output::path_bytes;
 use base64::Engine as _;
 use leindex_engine::symbols::Symbol;
-use leindex_engine::{Freshness, Hit, IoStats, Outcome, Report, Skip, WatchEvent, WatchState};
+use leindex_engine::{EmbedReport, Freshness, Hit, IoStats, Outcome, Report, Skip, WatchEvent, WatchState};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::io::{self, Write};
 use std::path::Path;
@@ -62,6 +63,9 @@ pub(crate) struct IndexJson {
     hashes: u64,
     skips: Vec<SkipJson>,
     seconds: SecondsJson,
+    /// What was embedded; not there when nothing was to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embedded: Option<EmbeddedJson>,
     peak_rss_bytes: u64,
     index_bytes: u64,
     compiled_rules: usize,
@@ -176,11 +180,21 @@ impl From<&Report> for IndexJson {
                 text_published: rounded(seconds.text_published),
                 embed: 0.0,
             },
+            embedded: None,
             peak_rss_bytes: report.peak_rss_bytes,
             index_bytes: report.index_bytes,
             compiled_rules: report.compiled_rules,
             io: (&report.io).into(),
         }
+    }
+}
+
+impl IndexJson {
+    /// The same with what was embedded after that.
+    pub(crate) fn embedded(mut self, report: Option<&EmbedReport>) -> IndexJson {
+        self.seconds.embed = rounded(report.map_or(0.0, |report| report.seconds));
+        self.embedded = report.map(EmbeddedJson::from);
+        self
     }
 }
 
@@ -314,6 +328,9 @@ pub(crate) struct Counts {
     /// Files whose symbols are not known yet.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) symbols_pending: usize,
+    /// Files that are not embedded yet, for searches by meaning.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) not_embedded: usize,
 }
 
 /// One hit of `search --json`, a line.

@@ -1,7 +1,7 @@
 //! The command: parses the command line, runs a subcommand, and turns what comes of it into an exit code.
 //!
 //! * `args`, `options`, `config_file`, `git_config`, `root`, `scope`: from what was typed to a tree and an engine for it.
-//! * `index`, `search`, `files`, `check_ignore`, `explain`, `outline`, `symbols`, `status`, `verify`, `watch`, `doctor`,
+//! * `index`, `search`, `files`, `check_ignore`, `explain`, `outline`, `symbols`, `embed`, `status`, `verify`, `watch`, `doctor`,
 //!   `generate`: one subcommand each.
 //! * `mcp`: what the server for agents is to be started with. `main` starts it, for `cli` and `mcp` do not know each other.
 //! * `progress`, `interrupt`: what goes on while a run does.
@@ -18,6 +18,7 @@ mod args;
 mod check_ignore;
 mod config_file;
 mod doctor;
+mod embed;
 mod exit;
 mod explain;
 mod files;
@@ -113,6 +114,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Some(Command::Explain(args)) => explain::run(args, &common),
         Some(Command::Outline(args)) => outline::run(args, &common),
         Some(Command::Symbols(args)) => symbols::run(args, &common),
+        Some(Command::Embed(args)) => embed::run(args, &common),
         Some(Command::Status(args)) => status::run(args, &common),
         Some(Command::Verify(args)) => verify::run(args, &common),
         Some(Command::Watch(args)) => watch::run(args, &common),

@@ -1,9 +1,9 @@
 //! Options from the command line and from `.leindex.toml` put together, and made into an engine.
 
-use super::args::{Backend, CommonArgs, Progress, RuleArgs, RunArgs, When};
+use super::args::{Backend, CommonArgs, Embed, Progress, RuleArgs, RunArgs, When};
 use super::exit::Failure;
 use super::git_config;
-use leindex_engine::{BackendChoice, Engine, RulesConfig, Shards};
+use leindex_engine::{BackendChoice, EmbedChoice, Engine, RulesConfig, Shards};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub(crate) struct Options {
     pub(crate) max_file_size: Option<u64>,
     pub(crate) batch_files: Option<usize>,
     pub(crate) io_timeout: Option<u32>,
+    pub(crate) embed: Option<Embed>,
+    pub(crate) model: Option<PathBuf>,
     pub(crate) wait: bool,
     pub(crate) no_ignore: Option<bool>,
     pub(crate) no_require_git: Option<bool>,
@@ -31,6 +33,11 @@ pub(crate) struct Options {
 /// What a pair of switches says, if one of them was given.
 fn switch(yes: bool, no: bool) -> Option<bool> {
     (yes || no).then_some(yes)
+}
+
+/// Relative to the working directory, not to the tree.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 impl Options {
@@ -53,6 +60,8 @@ impl Options {
         self.batch_files = run.batch_files;
         self.io_timeout = run.io_timeout;
         self.wait = run.wait;
+        self.embed = run.embed;
+        self.model = run.model.as_deref().map(absolute);
         self.progress = run.progress;
         self
     }
@@ -64,8 +73,7 @@ impl Options {
         self.no_require_git = switch(rules.no_require_git, rules.require_git);
         self.hidden = switch(rules.hidden, rules.no_hidden);
         self.exclude.clone_from(&rules.exclude);
-        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        self.ignore_file = rules.ignore_file.iter().map(absolute).collect();
+        self.ignore_file = rules.ignore_file.iter().map(|path| absolute(path)).collect();
         self
     }
 
@@ -80,6 +88,8 @@ impl Options {
             batch_files: self.batch_files.or(config.batch_files),
             io_timeout: self.io_timeout.or(config.io_timeout),
             wait: self.wait || config.wait,
+            embed: self.embed.or(config.embed),
+            model: self.model.or(config.model),
             no_ignore: self.no_ignore.or(config.no_ignore),
             no_require_git: self.no_require_git.or(config.no_require_git),
             hidden: self.hidden.or(config.hidden),
@@ -92,11 +102,15 @@ impl Options {
         }
     }
 
-    /// An engine that only reads the index of the tree in `root`: no other option than its place matters.
+    /// An engine that only reads the index of the tree in `root`: no other options than its place and the model matter.
     pub(crate) fn reader(&self, root: &Path) -> Result<Engine, Failure> {
         let builder = Engine::builder();
         let builder = match &self.index_dir {
             Some(dir) => builder.index_dir(dir),
+            None => builder,
+        };
+        let builder = match &self.model {
+            Some(dir) => builder.model(dir),
             None => builder,
         };
         Ok(builder.open(root)?)
@@ -129,7 +143,15 @@ impl Options {
         if let Some(files) = self.batch_files {
             builder = builder.batch_files(files);
         }
-        builder = builder.wait_for_writer(self.wait);
+        builder = builder.wait_for_writer(self.wait).embed(match self.embed.unwrap_or_default() {
+            Embed::Off => EmbedChoice::Off,
+            Embed::Auto => EmbedChoice::Auto,
+            Embed::Cpu => EmbedChoice::Cpu,
+            Embed::Cuda => EmbedChoice::Cuda,
+        });
+        if let Some(dir) = &self.model {
+            builder = builder.model(dir);
+        }
         if let Some(seconds) = self.io_timeout {
             builder = builder.io_timeout(Duration::from_secs(seconds.into()));
         }

@@ -3,7 +3,7 @@
 use super::args::Progress as How;
 use super::output::{self, Ui, count, things};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use leindex_engine::{Event, Progress, Report, Run, RunError, SymbolProgress, SymbolReport, SymbolRun};
+use leindex_engine::{Event, Progress, Report, Run, RunError, StageProgress, StageRun};
 use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -40,13 +40,13 @@ pub(crate) fn watch(run: Run, root: &Path, ui: &Ui) -> Result<Report, RunError> 
     result
 }
 
-/// Shows an extraction of symbols until it ends.
-pub(crate) fn watch_symbols(run: SymbolRun, ui: &Ui) -> Result<SymbolReport, RunError> {
-    let mut display = Display::new(ui, "extracting symbols");
+/// Shows a stage until it ends: what it does, and what it has done with the files that it is through with.
+pub(crate) fn watch_stage<R>(run: StageRun<R>, ui: &Ui, does: &'static str, done: &str) -> Result<R, RunError> {
+    let mut display = Display::new(ui, does);
     let started = Instant::now();
     while !run.is_finished() {
-        let SymbolProgress { files, of, .. } = run.progress();
-        let line = format!("symbols of {}/{} files", count(files), count(of));
+        let StageProgress { files, of, .. } = run.progress();
+        let line = format!("{done} {}/{} files", count(files), count(of));
         display.show(started.elapsed(), (files, of), || line);
         std::thread::sleep(TICK);
     }

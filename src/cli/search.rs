@@ -5,7 +5,7 @@ use super::exit::{Exit, Failure};
 use super::fit::Highlight;
 use super::hits::{self, Style};
 use super::hyperlink::Links;
-use super::options::Options;
+use super::options::{self, Options};
 use super::output::{self, Ui, count, seconds, things};
 use super::root::{self, Tree};
 use super::scope::{base, relative, scoped};
@@ -34,12 +34,13 @@ pub(crate) fn run(args: SearchArgs, common: &CommonArgs) -> Result<Exit, Failure
     if args.lang_list {
         return list_languages();
     }
-    let mode = mode(&args)?;
+    let mode = mode(&args);
     let files_only = args.show.files_with_matches || args.show.count;
     if args.show.null && !files_only {
         return Err(Failure::Usage("--null: ends the paths that -l and -c show: give one of these as well".into()));
     }
-    let tree = root::find(args.path.clone(), Options::from_args(common))?;
+    let model = args.model.as_deref().map(options::absolute);
+    let tree = root::find(args.path.clone(), Options { model, ..Options::from_args(common) })?;
     let ui = Ui::new(&tree.options);
     log::start(&tree.options, &ui);
     let engine = tree.options.reader(&tree.root)?;
@@ -106,6 +107,7 @@ impl Asked<'_> {
             truncated: result.truncated,
             unreadable: result.unreadable,
             symbols_pending: result.symbols_pending,
+            not_embedded: result.not_embedded,
         };
         self.conclude(out, counts, result.generation, took, || self.summary(&result, took))
     }
@@ -140,6 +142,7 @@ impl Asked<'_> {
             truncated: result.truncated,
             unreadable: result.unreadable,
             symbols_pending: result.symbols_pending,
+            not_embedded: 0,
         };
         self.conclude(out, counts, result.generation, took, || self.files_summary(&result, took))
     }
@@ -154,7 +157,7 @@ impl Asked<'_> {
         summary: impl FnOnce() -> String,
     ) -> Result<Exit, Failure> {
         let suggestions = self.suggestions(counts.hits.unwrap_or(counts.files) == 0)?;
-        let (unreadable, pending) = (counts.unreadable, counts.symbols_pending);
+        let (unreadable, pending, not_embedded) = (counts.unreadable, counts.symbols_pending, counts.not_embedded);
         if self.ui.json {
             json::search_summary(&mut out, counts, generation, self.snapshot.freshness(), took, suggestions)?;
             out.flush()?;
@@ -166,6 +169,7 @@ impl Asked<'_> {
         }
         tell_unreadable(unreadable, &self.tree.root);
         tell_pending(pending, &self.tree.root);
+        tell_not_embedded(not_embedded, &self.tree.root);
         Ok(Exit::Done)
     }
 
@@ -231,19 +235,16 @@ fn more(truncated: bool) -> &'static str {
     if truncated { "; there are more: --limit 0 shows all" } else { "" }
 }
 
-fn mode(args: &SearchArgs) -> Result<Mode, Failure> {
-    let no_embeddings = |name: &str| {
-        Failure::Usage(format!("--mode {name}: this version has no embeddings: use text, substring or regex"))
-    };
+fn mode(args: &SearchArgs) -> Mode {
     match args.mode {
-        _ if args.substring => Ok(Mode::Substring),
-        _ if args.regex => Ok(Mode::Regex),
-        None | Some(ModeArg::Text) => Ok(Mode::Text),
-        Some(ModeArg::Substring) => Ok(Mode::Substring),
-        Some(ModeArg::Regex) => Ok(Mode::Regex),
-        Some(ModeArg::Symbol) => Ok(Mode::Symbol),
-        Some(ModeArg::Semantic) => Err(no_embeddings("semantic")),
-        Some(ModeArg::Hybrid) => Err(no_embeddings("hybrid")),
+        _ if args.substring => Mode::Substring,
+        _ if args.regex => Mode::Regex,
+        None | Some(ModeArg::Text) => Mode::Text,
+        Some(ModeArg::Substring) => Mode::Substring,
+        Some(ModeArg::Regex) => Mode::Regex,
+        Some(ModeArg::Symbol) => Mode::Symbol,
+        Some(ModeArg::Semantic) => Mode::Semantic,
+        Some(ModeArg::Hybrid) => Mode::Hybrid,
     }
 }
 
@@ -280,5 +281,14 @@ fn tell_pending(files: usize, root: &Path) {
         let files = things(files as u64, "file is", "files are");
         let root = root.display();
         output::note(&format!("the symbols of {files} not extracted yet: `leindex-engine symbols {root}` does it"));
+    }
+}
+
+/// So do vectors.
+fn tell_not_embedded(files: usize, root: &Path) {
+    if files > 0 {
+        let files = things(files as u64, "file is", "files are");
+        let root = root.display();
+        output::note(&format!("{files} not embedded yet: `leindex-engine embed {root}` does it"));
     }
 }

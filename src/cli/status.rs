@@ -29,8 +29,15 @@ struct StatusJson<'a> {
     segments: usize,
     languages: &'a BTreeMap<&'static str, u64>,
     symbols: SymbolsJson,
+    vectors: VectorsJson,
     fresh: FreshJson,
-    model: Option<&'static str>,
+}
+
+#[derive(serde::Serialize)]
+struct VectorsJson {
+    files: u64,
+    chunks: u64,
+    pending: u64,
 }
 
 #[derive(serde::Serialize)]
@@ -79,8 +86,12 @@ fn as_json<'a>(engine: &Engine, status: &'a Status, fresh: Freshness) -> StatusJ
         segments: status.segments,
         languages: &status.languages,
         symbols: SymbolsJson { files: status.symbol_files, pending: status.symbols_pending },
+        vectors: VectorsJson {
+            files: status.embedded_files,
+            chunks: status.embedded_chunks,
+            pending: status.embed_pending,
+        },
         fresh: fresh.into(),
-        model: None,
     }
 }
 
@@ -101,7 +112,7 @@ fn write(out: &mut impl Write, engine: &Engine, status: &Status, fresh: Freshnes
     line("searchable", &format!("{searchable}; besides, {binary} binary and {large} too large"))?;
     line("languages", &languages(status))?;
     line("symbols", &symbols(engine, status))?;
-    line("model", "none (this version has no embeddings)")
+    line("vectors", &vectors(engine, status))
 }
 
 fn languages(status: &Status) -> String {
@@ -122,6 +133,18 @@ fn symbols(engine: &Engine, status: &Status) -> String {
         pending => {
             let root = engine.root().display();
             format!("of {known}; {} without: `leindex-engine symbols {root}` extracts them", count(pending))
+        }
+    }
+}
+
+fn vectors(engine: &Engine, status: &Status) -> String {
+    let (chunks, files) =
+        (things(status.embedded_chunks, "chunk", "chunks"), things(status.embedded_files, "file", "files"));
+    match status.embed_pending {
+        0 => format!("of {chunks} in {files}"),
+        pending => {
+            let root = engine.root().display();
+            format!("of {chunks} in {files}; {} without: `leindex-engine embed {root}` embeds them", count(pending))
         }
     }
 }

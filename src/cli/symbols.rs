@@ -47,7 +47,7 @@ pub(crate) fn extract(engine: &Engine, ui: &Ui, interrupts: &Interrupts) -> Resu
     let run = engine.symbols();
     let canceller = run.canceller();
     interrupts.stop(move || canceller.cancel());
-    let report = match progress::watch_symbols(run, ui) {
+    let report = match progress::watch_stage(run, ui, "extracting symbols", "symbols of") {
         // It has waited for another run, and was told to stop.
         Err(RunError::Open(OpenError::Busy { .. })) if interrupts.has_come() => return Ok(Exit::Interrupted),
         report => report?,

@@ -5,8 +5,10 @@ use super::exit::{Exit, Failure};
 use super::interrupt::Interrupts;
 use super::json::{self, WatchJson};
 use super::output::{self, Ui, count, seconds, things};
-use super::{index, symbols};
-use leindex_engine::{Engine, Report, SymbolRun, Watch, WatchEvent, WatchOptions};
+use super::{embed, index, symbols};
+use leindex_engine::{
+    EmbedChoice, EmbedReport, Engine, Report, StageRun, SymbolReport, Watch, WatchEvent, WatchOptions,
+};
 use std::io::Write;
 use std::time::Duration;
 
@@ -26,19 +28,22 @@ pub(crate) fn run(args: WatchArgs, common: &CommonArgs) -> Result<Exit, Failure>
     let watch = engine.watch(watch_options)?;
     let stopper = watch.stopper();
     interrupts.stop(move || stopper.stop());
-    let mut trailing = symbols.then(|| Trailing { engine: engine.clone(), run: None, again: false });
+    let embeds = engine.config().embed != EmbedChoice::Off;
+    let mut trailing = Trailing {
+        embedding: embeds.then(|| Stage::new(Engine::embed, "embedded", embed::summary, |report| report.pending > 0)),
+        symbols: symbols
+            .then(|| Stage::new(Engine::symbols, "extracted", symbols::summary, |report| report.pending > 0)),
+    };
     show(&engine, &watch, &mut trailing, &ui)?;
     watch.wait()?;
     Ok(Exit::Interrupted)
 }
 
 /// Shows events until the watcher ends.
-fn show(engine: &Engine, watch: &Watch, trailing: &mut Option<Trailing>, ui: &Ui) -> Result<(), Failure> {
+fn show(engine: &Engine, watch: &Watch, trailing: &mut Trailing, ui: &Ui) -> Result<(), Failure> {
     let mut first = true;
     loop {
-        if let Some(trailing) = trailing {
-            trailing.look();
-        }
+        trailing.look(engine);
         match watch.next_event(TICK) {
             Some(WatchEvent::Ended) => return Ok(()),
             Some(WatchEvent::Updated(report)) => {
@@ -46,8 +51,8 @@ fn show(engine: &Engine, watch: &Watch, trailing: &mut Option<Trailing>, ui: &Ui
                     index::tell(&report);
                 }
                 updated(engine, &report, first, ui)?;
-                if let Some(trailing) = trailing.as_mut().filter(|_| first || report.publications > 0) {
-                    trailing.again = true;
+                if first || report.publications > 0 {
+                    trailing.again();
                 }
                 first = false;
             }
@@ -58,26 +63,61 @@ fn show(engine: &Engine, watch: &Watch, trailing: &mut Option<Trailing>, ui: &Ui
     }
 }
 
-/// The extraction of symbols that follows updates; one at a time.
+/// The stages that follow updates, one after the other.
 struct Trailing {
-    engine: Engine,
-    run: Option<SymbolRun>,
-    again: bool,
+    embedding: Option<Stage<EmbedReport>>,
+    symbols: Option<Stage<SymbolReport>>,
 }
 
 impl Trailing {
-    /// Takes the end of one, and starts the next.
-    fn look(&mut self) {
+    fn again(&mut self) {
+        self.embedding.iter_mut().for_each(|stage| stage.again = true);
+        self.symbols.iter_mut().for_each(|stage| stage.again = true);
+    }
+
+    /// Takes the end of what has ended, and starts what is next.
+    fn look(&mut self, engine: &Engine) {
+        let embeds = self.embedding.as_mut().is_some_and(|stage| stage.look(engine, true));
+        if let Some(symbols) = &mut self.symbols {
+            symbols.look(engine, !embeds);
+        }
+    }
+}
+
+/// One of them.
+struct Stage<R> {
+    start: fn(&Engine) -> StageRun<R>,
+    /// What it does to files, and what there is to say of it, if that is worth a word.
+    does: &'static str,
+    summary: fn(&R) -> String,
+    is_worth_it: fn(&R) -> bool,
+    run: Option<StageRun<R>>,
+    again: bool,
+}
+
+impl<R> Stage<R> {
+    fn new(
+        start: fn(&Engine) -> StageRun<R>,
+        does: &'static str,
+        summary: fn(&R) -> String,
+        is_worth_it: fn(&R) -> bool,
+    ) -> Stage<R> {
+        Stage { start, does, summary, is_worth_it, run: None, again: false }
+    }
+
+    /// Takes its end; starts it again if that was asked for and it may. Returns whether it goes on.
+    fn look(&mut self, engine: &Engine, may_start: bool) -> bool {
         if let Some(run) = self.run.take_if(|run| run.is_finished()) {
             match run.wait() {
-                Ok(report) if report.pending > 0 => tracing::info!("{}", symbols::summary(&report)),
+                Ok(report) if (self.is_worth_it)(&report) => tracing::info!("{}", (self.summary)(&report)),
                 Ok(_) => {}
-                Err(error) => output::note(&format!("symbols were not extracted: {error}")),
+                Err(error) => output::note(&format!("not {}: {error}", self.does)),
             }
         }
-        if self.run.is_none() && std::mem::take(&mut self.again) {
-            self.run = Some(self.engine.symbols());
+        if self.run.is_none() && may_start && std::mem::take(&mut self.again) {
+            self.run = Some((self.start)(engine));
         }
+        self.run.is_some()
     }
 }
 

@@ -9,6 +9,7 @@
 pub(crate) mod recovery;
 pub(crate) mod repair;
 pub(crate) mod symbols;
+pub(crate) mod vectors;
 
 use crate::error::StoreError;
 use crate::failpoint::reached;

@@ -11,9 +11,10 @@ use crate::record::{DirId, DirRecord, FileId, FileMeta, FileRecord, Flags, ROOT}
 use crate::store::pages;
 use crate::store::rebuild::{Contents, rebuild};
 use crate::store::schema::{
-    Entry, FORMAT, META_FORMAT, META_PUBLISHED, META_TEXT, Published, decode_entry, decode_place, decode_published,
-    split_entry_key, unseal,
+    Entry, FORMAT, META_FORMAT, META_PUBLISHED, META_TEXT, META_VECTORS, Published, decode_entry, decode_place,
+    decode_published, split_entry_key, unseal,
 };
+use crate::store::vectors::newer_vectors;
 use crate::text::index::{self, TextReader, committed_generation, without_damaged_segments};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -34,6 +35,7 @@ pub(crate) struct Repaired {
 struct Salvaged {
     published: Option<Published>,
     text_meta: Option<Vec<u8>>,
+    vectors: Option<Vec<u8>>,
     format: Option<u32>,
     entries: BTreeMap<(DirId, Vec<u8>), Entry>,
     places: HashMap<DirId, (DirId, Vec<u8>)>,
@@ -55,6 +57,7 @@ impl Salvaged {
                     self.text_meta.get_or_insert_with(|| list.to_vec());
                 }
             }
+            "meta" if key == META_VECTORS => self.vectors = newer_vectors(self.vectors.take(), value),
             "meta" if key == META_FORMAT => {
                 self.format = value.first_chunk::<4>().map(|format| u32::from_le_bytes(*format));
             }
@@ -190,7 +193,7 @@ fn reconcile(
 ) -> (Contents, Repaired) {
     let whole = salvaged.whole_dirs();
     let mut repaired = Repaired::default();
-    let mut contents = Contents { published, text_meta, ..Contents::default() };
+    let mut contents = Contents { published, text_meta, vectors: salvaged.vectors, ..Contents::default() };
     let mut seen = HashSet::new();
     for ((parent, name), entry) in salvaged.entries {
         match entry {

@@ -1,6 +1,6 @@
 //! What can be set, with defaults, ranges and costs.
 
-use super::Engine;
+use super::{EmbedChoice, Engine};
 use crate::error::OpenError;
 use crate::io::{BackendChoice, Selected, for_tree, select};
 use crate::limits;
@@ -85,6 +85,10 @@ pub struct Config {
     pub io_timeout: Duration,
     /// Whether a run waits while another one is writing.
     pub wait_for_writer: bool,
+    /// Whether, and by what, files are embedded.
+    pub embed: EmbedChoice,
+    /// The folder of the model that embeds them; `None` is the table of word vectors.
+    pub model: Option<PathBuf>,
 }
 
 impl Config {
@@ -115,6 +119,8 @@ impl Default for Config {
             lookahead: 64,
             io_timeout: limits::IO_TIMEOUT,
             wait_for_writer: false,
+            embed: EmbedChoice::Auto,
+            model: None,
         }
     }
 }
@@ -203,6 +209,20 @@ impl EngineBuilder {
     /// [`OpenError::Busy`]. Default: it does not.
     pub fn wait_for_writer(mut self, wait: bool) -> Self {
         self.config.wait_for_writer = wait;
+        self
+    }
+
+    /// Whether, and by what, [`Engine::embed`] makes vectors, and questions are understood. Default [`EmbedChoice::Auto`].
+    pub fn embed(mut self, choice: EmbedChoice) -> Self {
+        self.config.embed = choice;
+        self
+    }
+
+    /// Embeds with the model in this folder, as sentence-transformers saves them: of the BERT family, with `config.json`,
+    /// `tokenizer.json` and `model.safetensors`. An index has the vectors of one model: with another one, all files are
+    /// embedded again. Default: the table of word vectors, which is much faster and finds a little less.
+    pub fn model(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.config.model = Some(dir.into());
         self
     }
 

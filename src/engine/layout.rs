@@ -69,7 +69,8 @@ impl Layout {
         let has_tag = || fs::read(self.index_dir.join(TAG_FILE)).is_ok_and(|tag| tag == CACHEDIR_TAG.as_bytes());
         // Indexes of the first versions have the tag alone.
         let is_ours = self.index_dir.join(MARK_FILE).exists() || has_tag();
-        let foreign = [self.meta_dir(), self.text_dir()].into_iter().find(|dir| !is_ours && dir.exists());
+        let foreign =
+            [self.meta_dir(), self.text_dir(), self.vectors_dir()].into_iter().find(|dir| !is_ours && dir.exists());
         foreign.map_or(Ok(()), |dir| {
             let name = dir.file_name().unwrap_or_default().display();
             Err(io::Error::other(format!(
@@ -88,6 +89,10 @@ impl Layout {
 
     pub(super) fn text_dir(&self) -> PathBuf {
         self.index_dir.join("text")
+    }
+
+    pub(super) fn vectors_dir(&self) -> PathBuf {
+        self.index_dir.join("vectors")
     }
 
     pub(super) fn lock_file(&self) -> PathBuf {
@@ -128,7 +133,7 @@ impl Layout {
 
     pub(super) fn remove_stores(&self) -> io::Result<()> {
         self.refuse_if_foreign()?;
-        for dir in [self.meta_dir(), self.text_dir()] {
+        for dir in [self.meta_dir(), self.text_dir(), self.vectors_dir()] {
             match fs::remove_dir_all(&dir) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}

@@ -5,6 +5,7 @@
 
 mod base_rules;
 mod config;
+mod embed;
 mod explain;
 mod files;
 mod freshness;
@@ -16,12 +17,14 @@ mod report;
 mod rules_database;
 mod run;
 mod snapshot;
+mod stage;
 mod symbols;
 mod verdicts;
 mod verify;
 mod watch;
 
 pub use config::{Config, EngineBuilder, RulesConfig, Shards};
+pub use embed::{Cards, EmbedChoice, EmbedReport, cards};
 pub use explain::Explanation;
 pub use files::FileList;
 pub use freshness::{Freshness, WatchState};
@@ -30,12 +33,15 @@ pub use repair::Repair;
 pub use report::{Outcome, Report, Seconds};
 pub use run::{Canceller, Event, Progress, Run};
 pub use snapshot::{Snapshot, Status};
-pub use symbols::{SymbolProgress, SymbolReport, SymbolRun};
+pub use stage::{StageProgress, StageRun};
+pub use symbols::SymbolReport;
 pub use verdicts::{Rule, Verdicts};
 pub use verify::Verification;
 pub use watch::{Watch, WatchEvent, WatchOptions, WatchStopper};
 
+use crate::embed::Embedder;
 use crate::error::{OpenError, QueryError, RunError};
+use crate::query::GetEmbedder;
 use crate::store::{Store, StoreReader, seal};
 use layout::Layout;
 use rules_database::Compiled;
@@ -73,6 +79,8 @@ struct Inner {
     store: Mutex<Option<Store>>,
     /// Loaded by the first run.
     rules: Mutex<Option<Compiled>>,
+    /// Loaded by the first embedding, or the first question.
+    embedder: Mutex<Option<Arc<Embedder>>>,
 }
 
 impl Engine {
@@ -83,7 +91,8 @@ impl Engine {
 
     fn open(config: Config, root: &Path) -> Result<Engine, OpenError> {
         let layout = Layout::new(root, config.index_dir.as_deref())?;
-        Ok(Engine { inner: Arc::new(Inner { config, layout, store: Mutex::new(None), rules: Mutex::new(None) }) })
+        let (store, rules, embedder) = (Mutex::new(None), Mutex::new(None), Mutex::new(None));
+        Ok(Engine { inner: Arc::new(Inner { config, layout, store, rules, embedder }) })
     }
 
     /// Brings the index up to date with the tree: the first run builds it, later runs read what has changed. Returns at
@@ -175,8 +184,15 @@ impl Engine {
 
     /// Extracts the symbols of those files of the published generation that have none yet, in the background, as a stage
     /// of its own: text is searched before, and while, this goes on. See [`Mode::Symbol`](crate::Mode::Symbol).
-    pub fn symbols(&self) -> SymbolRun {
+    pub fn symbols(&self) -> StageRun<SymbolReport> {
         symbols::start(self.clone())
+    }
+
+    /// Embeds the files of the published generation that were not embedded yet, in the background, as a stage of its own.
+    /// Chunks whose content was embedded before, in this file or another, are not embedded again. See
+    /// [`Mode::Semantic`](crate::Mode::Semantic).
+    pub fn embed(&self) -> StageRun<EmbedReport> {
+        embed::start(self.clone())
     }
 
     /// What a file below the root defines, as it is now; it need not be in the index.
@@ -292,6 +308,25 @@ impl Engine {
         check_format(&opened, layout)?;
         *store = Some(opened.clone());
         Ok(opened)
+    }
+
+    /// What makes vectors; `None` when that is off.
+    fn embedder(&self) -> Result<Option<Arc<Embedder>>, OpenError> {
+        if self.inner.config.embed == EmbedChoice::Off {
+            return Ok(None);
+        }
+        let mut embedder = self.inner.embedder.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(embedder) = &*embedder {
+            return Ok(Some(Arc::clone(embedder)));
+        }
+        let made = embed::make(&self.inner.config)?;
+        Ok(Some(Arc::clone(embedder.insert(Arc::new(made)))))
+    }
+
+    /// The same for later: searches that need none do not wait for it.
+    fn get_embedder(&self) -> GetEmbedder {
+        let engine = self.clone();
+        Box::new(move || engine.embedder())
     }
 
     /// The compiled rules, from the index the first time.

@@ -1,7 +1,7 @@
 //! Makes a damaged index sound.
 
 use super::{Engine, freshness, lock};
-use crate::commit::repair;
+use crate::commit::{repair, vectors};
 use crate::error::OpenError;
 
 /// What a repair has saved.
@@ -26,6 +26,8 @@ pub(super) fn repair(engine: &Engine) -> Result<Repair, OpenError> {
     engine.close_store()?;
     freshness::forget(layout);
     let repaired = repair::repair(&layout.meta_dir(), &layout.text_dir()).map_err(|error| layout.store_error(error))?;
+    // The next embedding makes anew what is missing; of the others it takes what is there.
+    vectors::drop_damaged(&layout.vectors_dir()).map_err(|error| layout.store_error(error))?;
     match repaired {
         Some(saved) => Ok(Repair { kept: saved.kept, lost: saved.lost, segments: saved.segments, everything: false }),
         None => {

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::freshness::{self, Freshness};
 use crate::error::{OpenError, QueryError, StoreError};
-use crate::query::{FileMatches, Query, SearchResult, Searcher};
+use crate::query::{FileMatches, Query, SearchResult, Searcher, Vectors};
 use crate::record::{FileMeta, Flags, path_bytes};
 use crate::store::schema::{Entry, Published};
 use crate::store::{Store, StoreReader, seal};
@@ -50,6 +50,12 @@ pub struct Status {
     pub symbol_files: u64,
     /// Files in languages with a grammar whose symbols are not stored, or not yet.
     pub symbols_pending: u64,
+    /// Files that are embedded.
+    pub embedded_files: u64,
+    /// Chunks of them that have vectors.
+    pub embedded_chunks: u64,
+    /// Files that are not embedded, or not yet.
+    pub embed_pending: u64,
     /// Directories.
     pub dirs: u64,
     /// Segments of the text index.
@@ -95,7 +101,9 @@ impl Snapshot {
                 check_text(&store, &engine.text_dir(), &meta)?;
                 let text = TextReader::open(&engine.text_dir(), meta)?;
                 let generation = published.generation;
-                Ok((Searcher::open(&layout.root, &layout.index_dir, generation, reader, text)?, published))
+                let vectors = Vectors::open(&layout.vectors_dir(), reader.vectors_state(), engine.get_embedder());
+                let searcher = Searcher::open(&layout.root, &layout.index_dir, generation, reader, text, vectors)?;
+                Ok((searcher, published))
             };
             match open() {
                 Ok((searcher, published)) => {
@@ -206,6 +214,7 @@ impl Snapshot {
         };
         let state = self.searcher.with_reader(StoreReader::symbols_state);
         let state = state.map_err(|error| error.into_query(Path::new("")))?;
+        let vectors = self.searcher.vectors().state();
         let mut with_grammar = 0;
         self.for_each_file(|path, meta| {
             if meta.flags.has(Flags::INDEXED) {
@@ -213,6 +222,9 @@ impl Snapshot {
                 status.content_bytes += meta.size;
                 let language = Language::from_code(meta.language).unwrap_or_default();
                 *status.languages.entry(language.name()).or_default() += 1;
+                let embedded =
+                    if vectors.is_done(meta.id) { &mut status.embedded_files } else { &mut status.embed_pending };
+                *embedded += 1;
                 with_grammar += u64::from(Grammar::of(language.name(), path).is_some());
             } else if meta.flags.has(Flags::TOO_LARGE) {
                 status.too_large += 1;
@@ -220,6 +232,7 @@ impl Snapshot {
                 status.binary += 1;
             }
         })?;
+        status.embedded_chunks = self.searcher.embedded_chunks();
         if state.version == VERSION {
             let files = self.searcher.with_reader(StoreReader::symbol_files);
             status.symbol_files = files.map_err(|error| error.into_query(Path::new("")))?;

@@ -4,13 +4,12 @@
 //! what it finds a few megabytes at a time. For that moment it holds the writer's lock; runs wait for it, and it waits for
 //! runs. Stopped or killed, it goes on where it was.
 
-use super::run::Canceller;
+use super::stage::{self, Shared, StageRun};
 use super::{Engine, lock};
 use crate::commit::symbols::SymbolWriter;
 use crate::error::{OpenError, RunError, StoreError};
 use crate::query::{Candidate, Readers, read_indexed};
 use crate::record::{DirId, FileMeta, Flags};
-use crate::shard::panic_message;
 use crate::store::schema::Published;
 use crate::store::symbols::{FileSymbols, SymbolsState};
 use crate::store::{Store, StoreReader};
@@ -18,9 +17,8 @@ use crate::symbols::{Cut, Extractor, Grammar, VERSION, encode, filter};
 use crate::text::encoding::{Decoded, decode};
 use crate::text::language::Language;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -57,82 +55,9 @@ pub struct SymbolReport {
     pub seconds: f64,
 }
 
-/// An extraction at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SymbolProgress {
-    /// Files done.
-    pub files: u64,
-    /// Files to do in all; 0 until that is known.
-    pub of: u64,
-}
-
-/// An extraction that goes on in the background. Dropping it cancels it and waits for its end.
-#[derive(Debug)]
-pub struct SymbolRun {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    cancelled: Arc<AtomicBool>,
-    done: AtomicU64,
-    of: AtomicU64,
-    result: Mutex<Option<Result<SymbolReport, RunError>>>,
-}
-
-impl SymbolRun {
-    /// Where it is now.
-    pub fn progress(&self) -> SymbolProgress {
-        SymbolProgress { files: self.shared.done.load(Relaxed), of: self.shared.of.load(Relaxed) }
-    }
-
-    /// A handle that stops it. What was written stays.
-    pub fn canceller(&self) -> Canceller {
-        Canceller::new(Arc::clone(&self.shared.cancelled))
-    }
-
-    /// Whether it has ended.
-    pub fn is_finished(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
-    }
-
-    /// Waits for the end.
-    ///
-    /// # Errors
-    /// When there is no index, or it cannot be read or written.
-    pub fn wait(mut self) -> Result<SymbolReport, RunError> {
-        let died = self.thread.take().and_then(|thread| thread.join().err());
-        let result = self.shared.result.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let detail = || died.map_or_else(|| "it left no result".into(), |payload| panic_message(&*payload));
-        result.unwrap_or_else(|| Err(RunError::Panicked { detail: detail() }))
-    }
-}
-
-impl Drop for SymbolRun {
-    fn drop(&mut self) {
-        self.canceller().cancel();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 /// Starts an extraction.
-pub(super) fn start(engine: Engine) -> SymbolRun {
-    let shared = Arc::new(Shared::default());
-    let for_thread = Arc::clone(&shared);
-    let body = move || {
-        let result = extract(&engine, &for_thread);
-        *for_thread.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-    };
-    let thread = std::thread::Builder::new().name("leindex-symbols".into()).spawn(body);
-    let thread = thread.inspect_err(|error| {
-        let detail = format!("no thread could be started: {error}");
-        *shared.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(Err(RunError::Panicked { detail }));
-    });
-    SymbolRun { shared, thread: thread.ok() }
+pub(super) fn start(engine: Engine) -> StageRun<SymbolReport> {
+    stage::start("leindex-symbols", move |shared| extract(&engine, shared))
 }
 
 /// A file without symbols.
@@ -242,7 +167,7 @@ fn parse(engine: &Engine, round: &[Pending], cancelled: &Arc<AtomicBool>) -> Res
         let mut dir: Option<(DirId, Option<Vec<u8>>)> = None;
         let mut candidate = |file: &Pending| -> Result<Option<Candidate>, StoreError> {
             if dir.as_ref().is_none_or(|(id, _)| *id != file.parent) {
-                dir = Some((file.parent, path_of(&reader, file.parent)?));
+                dir = Some((file.parent, reader.path_of_dir(file.parent)?));
             }
             let path = dir.as_ref().and_then(|(_, path)| path.as_ref());
             Ok(path.map(|path| Candidate::new(file.parent, path, &file.name, file.meta.size)))
@@ -290,11 +215,6 @@ fn parse(engine: &Engine, round: &[Pending], cancelled: &Arc<AtomicBool>) -> Res
         Some((outcome, _)) => outcome,
     };
     Ok(round.iter().zip(&candidates).map(outcome).collect())
-}
-
-/// The path of a directory with a slash behind it; `None` when it is gone.
-fn path_of(reader: &StoreReader, dir: DirId) -> Result<Option<Vec<u8>>, StoreError> {
-    if reader.has_dir(dir)? { reader.dir_prefix(dir).map(Some) } else { Ok(None) }
 }
 
 /// Returns whether the file is done with.

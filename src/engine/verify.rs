@@ -80,6 +80,9 @@ pub(super) fn verify(engine: &Engine) -> Result<Verification, QueryError> {
     if let Err(error) = checked {
         found.problem(error.to_string());
     }
+    for problem in snapshot.searcher().vectors().problems() {
+        found.problem(problem);
+    }
     Ok(found)
 }
 

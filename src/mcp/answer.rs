@@ -160,6 +160,16 @@ pub(crate) fn keeping_json(project: &Project) -> Value {
             }
             Role::Unwatched(why) => ("nobody", None, why.clone()),
         };
+        let embedding = match (&kept.embedding, &kept.embedded) {
+            (Some(now), _) => json!({"state": "embedding", "files": now.files, "of": now.of}),
+            (None, Some(Ok(report))) => json!({
+                "state": if report.cancelled { "cancelled" } else { "embedded" },
+                "files": report.files,
+                "chunks": report.chunks,
+            }),
+            (None, Some(Err(why))) => json!({"state": "failed", "says": why}),
+            (None, None) => json!({"state": "not begun"}),
+        };
         let symbols = match (&kept.symbols, &kept.extracted) {
             (Some(now), _) => json!({"state": "extracting", "files": now.files, "of": now.of}),
             (None, Some(Ok(report))) => json!({
@@ -171,7 +181,8 @@ pub(crate) fn keeping_json(project: &Project) -> Value {
             (None, None) => json!({"state": "not begun"}),
         };
         json!({
-            "by": by, "pid": pid, "says": says, "watcher_said": kept.said, "updates": kept.updates, "symbols": symbols,
+            "by": by, "pid": pid, "says": says, "watcher_said": kept.said, "updates": kept.updates,
+            "embedding": embedding, "symbols": symbols,
         })
     })
 }

@@ -4,7 +4,7 @@
 use super::jobs::{Duty, End, Job, State, end_of, lock};
 use super::snapshots::Snapshots;
 use leindex_engine::{
-    Engine, Event, OpenError, Report, RunError, SymbolProgress, SymbolReport, SymbolRun, Watch, WatchEvent,
+    EmbedReport, Engine, Event, OpenError, Report, RunError, StageProgress, StageRun, SymbolReport, Watch, WatchEvent,
     WatchOptions, WatchState,
 };
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -19,9 +19,9 @@ const TICK: Duration = Duration::from_millis(500);
 const PROGRESS: Duration = Duration::from_millis(100);
 /// Between two attempts at an index that another run is writing.
 const BUSY: Duration = Duration::from_millis(50);
-/// After an extraction that has failed, before the next attempt.
+/// After a stage that has failed, before the next attempt.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
-/// How long a generation is left to whoever watches the tree, who may extract its symbols too. Doing it twice would harm nobody.
+/// How long a generation is left to whoever watches the tree, who may embed it and extract its symbols too. Doing it twice would harm nobody.
 const FOLLOWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How much further back than searches the threads stand that write the index, on the scale of `nice`: while both want the
@@ -51,8 +51,12 @@ pub(crate) struct Kept {
     pub(crate) said: Option<String>,
     /// Updates of the watcher since it began.
     pub(crate) updates: u64,
+    /// The embedding that goes on.
+    pub(crate) embedding: Option<StageProgress>,
+    /// What the last one has done, or why it has failed.
+    pub(crate) embedded: Option<Result<EmbedReport, String>>,
     /// The extraction of symbols that goes on.
-    pub(crate) symbols: Option<SymbolProgress>,
+    pub(crate) symbols: Option<StageProgress>,
     /// What the last one has done, or why it has failed.
     pub(crate) extracted: Option<Result<SymbolReport, String>>,
 }
@@ -79,7 +83,16 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub(crate) fn start(engine: Engine, snapshots: Arc<Snapshots>, watches: bool) -> std::io::Result<Keeper> {
         let (commands, asked) = mpsc::channel();
-        let kept = Kept { role: Role::Starting, report: None, said: None, updates: 0, symbols: None, extracted: None };
+        let kept = Kept {
+            role: Role::Starting,
+            report: None,
+            said: None,
+            updates: 0,
+            embedding: None,
+            embedded: None,
+            symbols: None,
+            extracted: None,
+        };
         let kept = Arc::new(Mutex::new(kept));
         let ending = Arc::new(AtomicBool::new(false));
         let thread = Thread {
@@ -89,10 +102,8 @@ impl Keeper {
             watches,
             is_suspended: true,
             watch: None,
-            symbols: None,
-            symbols_of: 0,
-            extracted: 0,
-            not_before: Instant::now(),
+            embedding: Trailing::new(),
+            symbols: Trailing::new(),
             seen: (0, Instant::now()),
             kept: Arc::clone(&kept),
             ending: Arc::clone(&ending),
@@ -133,17 +144,57 @@ struct Thread {
     /// Not to watch before the next run has ended well: watching would do what was cancelled, or has failed.
     is_suspended: bool,
     watch: Option<Watch>,
-    symbols: Option<SymbolRun>,
-    /// The generation whose symbols are being extracted.
-    symbols_of: u64,
-    /// The generation that symbols were extracted of last.
-    extracted: u64,
-    /// When symbols may be extracted again.
-    not_before: Instant,
+    embedding: Trailing<EmbedReport>,
+    symbols: Trailing<SymbolReport>,
     /// The generation that was looked at last, and since when it is there.
     seen: (u64, Instant),
     kept: Arc<Mutex<Kept>>,
     ending: Arc<AtomicBool>,
+}
+
+/// A stage that follows the text, a generation at a time.
+struct Trailing<R> {
+    run: Option<StageRun<R>>,
+    /// The generation that it works on, and the last one that it has done.
+    of: u64,
+    done: u64,
+    /// When it may begin again.
+    not_before: Instant,
+}
+
+impl<R> Trailing<R> {
+    fn new() -> Trailing<R> {
+        Trailing { run: None, of: 0, done: 0, not_before: Instant::now() }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.run.is_none()
+    }
+
+    fn progress(&self) -> Option<StageProgress> {
+        self.run.as_ref().map(StageRun::progress)
+    }
+
+    /// Begins with a generation, unless that is done or it is not time yet.
+    fn begin(&mut self, generation: u64, start: impl FnOnce() -> StageRun<R>) {
+        if self.run.is_none() && generation != self.done && Instant::now() >= self.not_before {
+            self.of = generation;
+            self.run = Some(start());
+        }
+    }
+
+    /// What it has done, if it has just ended.
+    fn ended(&mut self, what: &str) -> Option<Result<R, String>> {
+        let ended = self.run.take_if(|run| run.is_finished())?.wait().map_err(|error| error.to_string());
+        match &ended {
+            Ok(_) => self.done = self.of,
+            Err(error) => {
+                tracing::warn!(error, "not {what}");
+                self.not_before = Instant::now() + AFTER_FAILURE;
+            }
+        }
+        Some(ended)
+    }
 }
 
 /// Lets other threads go first, those that answer searches above all. Threads that this one starts inherit that.
@@ -265,8 +316,7 @@ impl Thread {
         if !self.is_given_up(job) {
             // Dropping waits for their end.
             self.watch = None;
-            self.symbols = None;
-            self.extracted = 0;
+            (self.embedding, self.symbols) = (Trailing::new(), Trailing::new());
             self.is_suspended = true;
         }
         let end = loop {
@@ -318,7 +368,7 @@ impl Thread {
     fn look_around(&mut self) {
         self.snapshots.drop_old();
         self.listen();
-        self.extract_symbols();
+        self.follow();
         if let Some(watch) = self.watch.take_if(|watch| watch.is_finished()) {
             self.is_suspended = true;
             let why = watch.wait().err().map_or_else(|| "the watcher has ended".to_owned(), |error| error.to_string());
@@ -330,22 +380,16 @@ impl Thread {
         }
     }
 
-    /// Has the symbols of new versions extracted, beside everything else. Whoever watches the tree may do that too, or not.
-    fn extract_symbols(&mut self) {
+    /// Has new versions embedded and their symbols extracted, one after the other, beside everything else. Whoever watches the
+    /// tree may do that too, or not.
+    fn follow(&mut self) {
         let Ok(generation) = self.engine.generation() else { return };
         if self.seen.0 != generation {
             self.seen = (generation, Instant::now());
         }
-        if let Some(run) = self.symbols.take_if(|run| run.is_finished()) {
-            let ended = run.wait().map_err(|error| error.to_string());
-            match &ended {
-                Ok(_) => self.extracted = self.symbols_of,
-                Err(error) => {
-                    tracing::warn!(error, "symbols could not be extracted");
-                    self.not_before = Instant::now() + AFTER_FAILURE;
-                }
-            }
-            lock(&self.kept).extracted = Some(ended);
+        let embedded = self.embedding.ended("embedded");
+        let extracted = self.symbols.ended("extracted");
+        if embedded.is_some() || extracted.is_some() {
             // So that the next search sees them.
             self.snapshots.clear();
         }
@@ -354,11 +398,21 @@ impl Thread {
             Role::Followed(_) => self.seen.1.elapsed() >= FOLLOWER_PATIENCE,
             _ => true,
         };
-        if self.symbols.is_none() && is_time && generation != self.extracted && Instant::now() >= self.not_before {
-            self.symbols_of = generation;
-            self.symbols = Some(self.engine.symbols());
+        if is_time && self.symbols.is_idle() {
+            self.embedding.begin(generation, || self.engine.embed());
         }
-        lock(&self.kept).symbols = self.symbols.as_ref().map(SymbolRun::progress);
+        if is_time && self.embedding.is_idle() {
+            self.symbols.begin(generation, || self.engine.symbols());
+        }
+        let mut kept = lock(&self.kept);
+        kept.embedding = self.embedding.progress();
+        kept.symbols = self.symbols.progress();
+        if embedded.is_some() {
+            kept.embedded = embedded;
+        }
+        if extracted.is_some() {
+            kept.extracted = extracted;
+        }
     }
 
     /// Takes what the watcher has to say.

@@ -55,6 +55,11 @@ impl Segment {
         DocFile { id: value(&self.ids), dir: value(&self.dirs) }
     }
 
+    /// The files of all living documents.
+    pub(super) fn all_files(&self) -> impl Iterator<Item = DocFile> {
+        self.alive(&Docs::All).into_iter().map(|doc| self.file(doc))
+    }
+
     /// The files that may match: those that satisfy the plan, and those that it cannot speak for.
     pub(super) fn candidates(&self, planned: &Planned, languages: &[Language]) -> tantivy::Result<Vec<u32>> {
         let memo = Memo::default();

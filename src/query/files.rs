@@ -54,11 +54,20 @@ impl FileMatches {
     }
 }
 
+/// Files that are near to a question: what is counted of each is its nearest chunk.
+fn nearest_files(found: SearchResult) -> FileMatches {
+    let SearchResult { candidates, files_read, unreadable, truncated, plan, .. } = found;
+    let file = |hit: Hit| FileMatch { path: hit.path, lines: 1, score: hit.score };
+    let files = found.hits.into_iter().map(file).collect();
+    FileMatches { files, candidates, files_read, unreadable, truncated, plan, ..FileMatches::default() }
+}
+
 impl Searcher {
     pub(crate) fn matching_files(&self, query: &Query) -> Result<FileMatches, QueryError> {
         let filter = Filter::new(query)?;
         let mut result = match query.mode {
             Mode::Text => self.text_counts(query, self.text_search(query, &filter)?)?,
+            Mode::Semantic | Mode::Hybrid => nearest_files(self.search(query)?),
             Mode::Symbol => symbol_counts(query, self.search(&query.clone().limit(0))?),
             Mode::Substring | Mode::Regex => {
                 let mut found = self.line_counts(query, &filter)?;

@@ -47,6 +47,10 @@ impl Filter {
         })
     }
 
+    pub(super) fn has_globs(&self) -> bool {
+        !self.globs.is_empty()
+    }
+
     /// Whether the file `name` of the directory `dir_path`, which ends in a slash unless empty, passes the globs.
     pub(super) fn accepts(&self, dir_path: &[u8], name: &[u8]) -> bool {
         self.globs.is_empty() || self.accepts_path(&[dir_path, name].concat())

@@ -11,6 +11,7 @@
 //! * `line_search`, `files`: candidates to matching lines, or to how many lines of each file match.
 //! * `stored`: what is known of the definitions of a file without reading it.
 //! * `order`: in which order files are answered. `case`: smart case.
+//! * `semantic`: a question to the files that are nearest to it. `vectors`: the vectors of one generation, and whose they are.
 //! * `suggest`: a query without hits to one that has some.
 //! * `searcher`: puts them together over the stores of one generation.
 //!
@@ -30,18 +31,21 @@ pub mod plan;
 mod rank;
 mod read;
 mod searcher;
+mod semantic;
 mod stored;
 mod suggest;
 mod symbol;
 mod symbol_name;
 mod text;
 mod text_search;
+mod vectors;
 
 pub use files::{FileMatch, FileMatches};
 pub use filter::PathFilter;
 pub use order::Sort;
 pub(crate) use read::{Candidate, Readers, read_each, read_indexed};
 pub(crate) use searcher::Searcher;
+pub(crate) use vectors::{GetEmbedder, Vectors};
 
 use crate::limits::CONTEXT_LINES_MAX;
 use crate::symbols::Symbol;
@@ -63,6 +67,11 @@ pub enum Mode {
     /// The name of a definition: exact, or else its beginning or its humps. `name*` for beginnings only, `Type::name` for
     /// what belongs to a type. See [`crate::Engine::symbols`].
     Symbol,
+    /// A question in words: the files with the pieces of code that are nearest to it in meaning, whatever words they use. See
+    /// [`crate::Engine::embed`].
+    Semantic,
+    /// The same, and the words count too: the sum of both scores, each relative to how it varies over all files.
+    Hybrid,
 }
 
 /// How the hits of [`Mode::Text`] are ordered.
@@ -266,6 +275,8 @@ pub struct SearchResult {
     pub unreadable: usize,
     /// Files that may define what was asked for and whose symbols are not known yet, in [`Mode::Symbol`].
     pub symbols_pending: usize,
+    /// Files whose text can be searched and that are not embedded yet, in [`Mode::Semantic`] and [`Mode::Hybrid`].
+    pub not_embedded: usize,
     /// Whether the limit cut the answer.
     pub truncated: bool,
     /// Files among those with a hit that have more hits than [`Query::per_file`] let through.

@@ -3,6 +3,7 @@
 use super::candidates::Segment;
 use super::filter::Filter;
 use super::read::{Candidate, Readers};
+use super::vectors::{NO_FILE, Vectors};
 use super::{Mode, Query, SearchResult, symbol};
 use crate::error::{QueryError, StoreError};
 use crate::record::{DirId, FileId, FileMeta};
@@ -25,12 +26,13 @@ const DIRS_CACHED: usize = 8192;
 /// Everything that is needed to answer queries on one generation.
 pub(crate) struct Searcher {
     pub(super) readers: Readers,
-    index_dir: PathBuf,
+    pub(super) index_dir: PathBuf,
     pub(super) generation: u64,
     reader: Mutex<StoreReader>,
     pub(super) text: TextReader,
     pub(super) segments: Vec<Segment>,
     dirs: Mutex<HashMap<DirId, DirNames>>,
+    pub(super) vectors: Vectors,
 }
 
 /// A file of a directory, and where its name lies in the names.
@@ -91,6 +93,7 @@ impl Searcher {
         generation: u64,
         reader: StoreReader,
         text: TextReader,
+        vectors: Vectors,
     ) -> Result<Searcher, StoreError> {
         let open = |segment| Segment::open(segment, text.fields);
         let segments = text.searcher.segment_readers().iter().map(open).collect::<Result<_, _>>()?;
@@ -102,6 +105,7 @@ impl Searcher {
             text,
             segments,
             dirs: Mutex::default(),
+            vectors,
         })
     }
 
@@ -111,6 +115,8 @@ impl Searcher {
             Mode::Text => self.text_search(query, &filter),
             Mode::Substring | Mode::Regex => self.line_search(query, &filter),
             Mode::Symbol => symbol::search(self, query, &filter),
+            Mode::Semantic => self.semantic_search(query, &filter, false),
+            Mode::Hybrid => self.semantic_search(query, &filter, true),
         }?;
         result.generation = self.generation;
         Ok(result)
@@ -163,6 +169,16 @@ impl Searcher {
 
     pub(crate) fn with_reader<T>(&self, read: impl FnOnce(&StoreReader) -> T) -> T {
         read(&self.reader.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn vectors(&self) -> &Vectors {
+        &self.vectors
+    }
+
+    /// Chunks of the files of this generation that have vectors.
+    pub(crate) fn embedded_chunks(&self) -> u64 {
+        let rows = self.vectors.rows(self);
+        rows.of_parts.iter().flatten().filter(|file| **file != NO_FILE).count() as u64
     }
 
     pub(crate) fn text(&self) -> &TextReader {

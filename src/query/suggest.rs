@@ -184,6 +184,8 @@ fn slips_max(len: usize) -> u8 {
 fn literals(query: &Query) -> Vec<(Range<usize>, bool)> {
     match query.mode {
         Mode::Text | Mode::Symbol => vec![(0..query.pattern.len(), false)],
+        // A question is understood whatever its words are.
+        Mode::Semantic | Mode::Hybrid => Vec::new(),
         Mode::Substring => vec![(0..query.pattern.len(), true)],
         Mode::Regex => {
             let Ok(parsed) = ast::parse::Parser::new().parse(&query.pattern) else { return Vec::new() };

@@ -65,6 +65,16 @@ pub(super) fn words(query: &str) -> Vec<Word> {
     words
 }
 
+/// The words of a question, which may have any number of them: the first ones, as many as a query may have.
+pub(super) fn first_words(question: &str) -> Vec<Word> {
+    let mut count = 0;
+    let fits = |word: &Word| {
+        count += word.needles().count();
+        count <= WORDS_MAX
+    };
+    words(question).into_iter().take_while(fits).collect()
+}
+
 /// As [`words`], of a query that has not too many.
 ///
 /// # Errors

@@ -168,18 +168,7 @@ impl Searcher {
         depth: usize,
         plain: bool,
     ) -> Result<Vec<(f32, DocFile)>, QueryError> {
-        let languages = (!filter.languages.is_empty()).then(|| {
-            let tag = |code: u16| -> Box<dyn tantivy::query::Query> {
-                let term = self.text.fields.term(&language_tag(code));
-                Box::new(TermQuery::new(term, IndexRecordOption::Basic))
-            };
-            let languages = filter.languages.iter().map(|language| tag(language.code())).collect();
-            let languages = Box::new(BoostQuery::new(Box::new(BooleanQuery::union(languages)), 0.0));
-            let both: Vec<(Occur, Box<dyn tantivy::query::Query>)> =
-                vec![(Occur::Must, query.box_clone()), (Occur::Must, languages)];
-            BooleanQuery::new(both)
-        });
-        let query = languages.as_ref().map_or(query, |both| both);
+        let query = &*self.in_languages(query.box_clone(), filter);
         let count = usize::try_from(self.text.searcher.num_docs().max(1)).unwrap_or(usize::MAX);
         let top = TopDocs::with_limit(depth.min(count));
         let found = if plain {
@@ -198,6 +187,24 @@ impl Searcher {
         let file =
             |(score, at): (f32, tantivy::DocAddress)| (score, self.segments[at.segment_ord as usize].file(at.doc_id));
         Ok(found.map_err(|error| self.failed(error))?.into_iter().map(file).collect())
+    }
+
+    /// The query for files in the languages of the filter only; their scores are the same.
+    pub(super) fn in_languages(
+        &self,
+        query: Box<dyn tantivy::query::Query>,
+        filter: &Filter,
+    ) -> Box<dyn tantivy::query::Query> {
+        if filter.languages.is_empty() {
+            return query;
+        }
+        let tag = |code: u16| -> Box<dyn tantivy::query::Query> {
+            let term = self.text.fields.term(&language_tag(code));
+            Box::new(TermQuery::new(term, IndexRecordOption::Basic))
+        };
+        let languages = filter.languages.iter().map(|language| tag(language.code())).collect();
+        let languages = Box::new(BoostQuery::new(Box::new(BooleanQuery::union(languages)), 0.0));
+        Box::new(BooleanQuery::new(vec![(Occur::Must, query), (Occur::Must, languages)]))
     }
 
     /// Terms a document, as BM25 has it.

@@ -13,6 +13,7 @@ pub(crate) mod rebuild;
 pub(crate) mod schema;
 pub(crate) mod seal;
 pub(crate) mod symbols;
+pub(crate) mod vectors;
 pub(crate) mod write;
 
 pub(crate) use env::Store;

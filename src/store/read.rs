@@ -152,6 +152,11 @@ impl StoreReader {
         Ok(path)
     }
 
+    /// The same; `None` when the directory is gone.
+    pub(crate) fn path_of_dir(&self, id: DirId) -> Result<Option<Vec<u8>>, StoreError> {
+        if self.has_dir(id)? { self.dir_prefix(id).map(Some) } else { Ok(None) }
+    }
+
     /// Calls `each` with every directory id that has a place.
     pub(crate) fn for_each_dir(
         &self,

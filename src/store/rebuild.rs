@@ -2,7 +2,8 @@
 
 use super::env::replace_file;
 use super::schema::{
-    FORMAT, META_FORMAT, META_ORPHANS, META_PUBLISHED, META_TEXT, Published, encode_ids, encode_published, seal,
+    FORMAT, META_FORMAT, META_ORPHANS, META_PUBLISHED, META_TEXT, META_VECTORS, Published, encode_ids,
+    encode_published, seal,
 };
 use super::seal::seal_data;
 use super::write::apply;
@@ -16,6 +17,8 @@ pub(crate) struct Contents {
     pub(crate) published: Published,
     /// The list of segments.
     pub(crate) text_meta: Option<Vec<u8>>,
+    /// How far embedding had come, as it was noted.
+    pub(crate) vectors: Option<Vec<u8>>,
     /// Documents of files that have no record any more: the next publication deletes them.
     pub(crate) orphans: Vec<FileId>,
     /// Directories and files.
@@ -31,6 +34,9 @@ pub(crate) fn rebuild(dir: &Path, contents: &Contents) -> Result<(), StoreError>
         tables.meta.put(txn, META_PUBLISHED, &encode_published(&contents.published))?;
         if let Some(text_meta) = &contents.text_meta {
             tables.meta.put(txn, META_TEXT, &seal(META_TEXT, text_meta.clone()))?;
+        }
+        if let Some(vectors) = &contents.vectors {
+            tables.meta.put(txn, META_VECTORS, vectors)?;
         }
         // Also when there is none: it says that the next run has to look at everything.
         tables.meta.put(txn, META_ORPHANS, &encode_ids(META_ORPHANS, &contents.orphans))?;

@@ -16,6 +16,7 @@ pub(crate) const META_RULES: &[u8] = b"rules";
 pub(crate) const META_INTENT: &[u8] = b"intent";
 pub(crate) const META_ORPHANS: &[u8] = b"orphans";
 pub(crate) const META_SYMBOLS: &[u8] = b"symbols";
+pub(crate) const META_VECTORS: &[u8] = b"vectors";
 
 const KIND_FILE: u8 = 0;
 const KIND_DIR: u8 = 1;
@@ -44,6 +45,49 @@ pub(crate) struct Published {
     pub(crate) published_ns: i64,
     /// Whether a run has gone over the whole tree since the index was made.
     pub(crate) complete: bool,
+}
+
+/// A file of vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct VectorsPart {
+    /// What its name is made of; never used twice.
+    pub(crate) number: u32,
+    pub(crate) rows: u32,
+    /// Rows of versions that were published when this was last looked at.
+    pub(crate) live: u32,
+}
+
+/// How far embedding has come, and which files hold vectors.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct VectorsState {
+    /// What made them; vectors of different models are never mixed.
+    pub(crate) model: u128,
+    /// Numbers a vector.
+    pub(crate) dims: u32,
+    /// The generation that was published when it was written, and its smallest id that was never used.
+    pub(crate) generation: u64,
+    pub(crate) next_file: FileId,
+    /// Every file whose id is smaller was dealt with,
+    pub(crate) done_below: FileId,
+    /// but for these.
+    pub(crate) again: Vec<FileId>,
+    /// Files of which the first chunks only have vectors.
+    pub(crate) cut: u64,
+    /// The smallest number of a part that was never used.
+    pub(crate) next_part: u32,
+    pub(crate) parts: Vec<VectorsPart>,
+}
+
+impl VectorsState {
+    /// Whether the version of a file was dealt with.
+    pub(crate) fn is_done(&self, id: FileId) -> bool {
+        id < self.done_below && self.again.binary_search(&id).is_err()
+    }
+
+    /// Whether its ids mean the same in this published generation: not in an index that was made anew.
+    pub(crate) fn is_of(&self, generation: u64, next_file: FileId) -> bool {
+        self.generation <= generation && self.next_file <= next_file
+    }
 }
 
 /// The key of a name in a directory.

@@ -150,6 +150,11 @@ pub(crate) fn symbols(tree: &Path, index_dir: &Path) -> Result<Answer, Failure> 
     ask(&["symbols", text(tree)?, text(index_dir)?])
 }
 
+/// An embedding.
+pub(crate) fn embed(tree: &Path, index_dir: &Path) -> Result<Answer, Failure> {
+    ask(&["embed", text(tree)?, text(index_dir)?])
+}
+
 /// A bare walk.
 pub(crate) fn walk(tree: &Path, walk: Walk) -> Result<Answer, Failure> {
     let yes = |flag: bool| if flag { "yes" } else { "no" };
@@ -183,6 +188,7 @@ pub(crate) fn answer(arguments: &[String]) -> Option<Result<Value, Failure>> {
     Some(match arguments[..] {
         ["index", tree, index_dir, rules] => do_index(Path::new(tree), Path::new(index_dir), rules),
         ["symbols", tree, index_dir] => do_symbols(Path::new(tree), Path::new(index_dir)),
+        ["embed", tree, index_dir] => do_embed(Path::new(tree), Path::new(index_dir)),
         ["walk", tree, threads, pinned, fetch] => threads.parse().map_err(Failure::from).and_then(|threads| {
             let walk = Walk { threads, pinned: pinned == "yes", fetch: fetch == "yes" };
             walk.run(Path::new(tree))
@@ -227,6 +233,15 @@ fn do_symbols(tree: &Path, index_dir: &Path) -> Result<Value, Failure> {
         "pending": report.pending, "files": report.files, "bytes": report.bytes, "symbols": report.symbols,
         "cut": format!("{}, {}, {}", report.cut_time, report.cut_size, report.cut_count),
         "left": format!("{}, {}", report.changed, report.unreadable),
+    }))
+}
+
+fn do_embed(tree: &Path, index_dir: &Path) -> Result<Value, Failure> {
+    let engine = Engine::builder().index_dir(index_dir).open(tree)?;
+    let report = engine.embed().wait()?;
+    Ok(json!({
+        "seconds": report.seconds, "cpu_ms": machine::cpu_ms(), "peak_rss": peak_rss_bytes("/proc/self/status"),
+        "pending": report.pending, "files": report.files, "chunks": report.chunks, "reused": report.reused,
     }))
 }
 

@@ -40,6 +40,7 @@ mod changes;
 mod child;
 mod churn;
 mod copy;
+mod embed;
 mod git;
 mod index;
 mod latency;
@@ -176,9 +177,10 @@ fn sections(bench: &mut Bench) {
 }
 
 /// Sections that need an index of the tree.
-const OF_AN_INDEX: [u8; 6] = [2, 3, 4, 5, 13, 14];
+const OF_AN_INDEX: [u8; 7] = [2, 3, 4, 5, 13, 14, 15];
 
 fn of_an_index(bench: &mut Bench, index_dir: &Path) {
+    bench.section(15, "Embedding", |bench| embed::measure(bench, index_dir));
     bench.section(14, "Symbols", |bench| symbols::measure(bench, index_dir));
     bench.section(2, "Nothing changed", |bench| index::unchanged(bench, index_dir));
     let sets = bench.section(3, "Searches in process", |bench| latency::in_process(bench, index_dir));

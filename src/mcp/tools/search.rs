@@ -21,7 +21,9 @@ pub(super) const TOOL: Entry = Entry {
     title: "Search the code",
     description: "Searches the indexed tree and answers in a compact form, grouped by file, within a token budget. Modes: text \
                   (words in any spelling, best files first), substring (exactly these characters), regex (ripgrep's syntax), symbol \
-                  (where a function, type or macro is defined, by its name, the beginning or the humps of it). Says what was cut and how \
+                  (where a function, type or macro is defined, by its name, the beginning or the humps of it), semantic (a question \
+                  in words, answered by meaning), hybrid (by meaning and by words: for questions, when the words in the code are not \
+                  known). Says what was cut and how \
                   to get the rest. Hits are verified on the files as they are on disk.",
     effect: Effect::Reads,
     whom: For::Agents,
@@ -35,8 +37,8 @@ fn input() -> Value {
     let properties = json!({
         "query": {"type": "string", "description": "What to look for"},
         "mode": {
-            "type": "string", "enum": ["text", "substring", "regex", "symbol", "semantic"], "default": "text",
-            "description": "How the query is understood. This version has no semantic mode",
+            "type": "string", "enum": ["text", "substring", "regex", "symbol", "semantic", "hybrid"], "default": "text",
+            "description": "How the query is understood",
         },
         "case_insensitive": {"type": "boolean", "default": false, "description": "Upper and lower case are the same; in mode text they always are"},
         "context": {"type": "integer", "minimum": 0, "maximum": 20, "default": 0, "description": "Lines to show before and after each hit"},
@@ -68,6 +70,7 @@ fn output() -> Value {
         "truncated": {"type": "boolean"},
         "how_to_get_the_rest": {"type": ["string", "null"]},
         "symbols_pending": {"type": "integer", "description": "mode symbol: files whose definitions are not known yet"},
+        "not_embedded": {"type": "integer", "description": "modes semantic and hybrid: files whose meaning is not known yet"},
         "did_you_mean": {"type": "array", "items": {"type": "string"}, "description": "Queries that have hits, when this one has none"},
         "unreadable": {"type": "integer", "description": "Files that the index named and that are gone or cannot be read"},
     });
@@ -88,10 +91,8 @@ fn run(call: &Call) -> Result<Outcome, Refusal> {
         "substring" => Mode::Substring,
         "regex" => Mode::Regex,
         "symbol" => Mode::Symbol,
-        "semantic" | "hybrid" => {
-            let what = "mode semantic: this version has no embeddings: use mode text, which ranks files by their words";
-            return Err(what.to_owned().into());
-        }
+        "semantic" => Mode::Semantic,
+        "hybrid" => Mode::Hybrid,
         _ => Mode::Text,
     };
     let wanted = Wanted {
@@ -230,6 +231,7 @@ impl Written {
             "how_to_get_the_rest": self.rest(result, wanted),
             "unreadable": result.unreadable,
             "symbols_pending": result.symbols_pending,
+            "not_embedded": result.not_embedded,
         })
     }
 
@@ -249,6 +251,9 @@ impl Written {
         if value["symbols_pending"] != 0 {
             text +=
                 &format!("the definitions of {} files are not known yet: call again later\n", value["symbols_pending"]);
+        }
+        if value["not_embedded"] != 0 {
+            text += &format!("the meaning of {} files is not known yet: call again later\n", value["not_embedded"]);
         }
         text
     }

@@ -1,0 +1,259 @@
+//! Gathers vectors and writes them: a part at a time, and then how far that has come.
+//!
+//! A part is a file that is never changed. It is durable before the metadata name it; what they do not name is deleted
+//! afterwards. New parts are small when little has changed, so parts of similar size are merged, which keeps their number at
+//! the logarithm of that of the rows. Rows of versions that have ended stay for a while: the same chunks may come back with
+//! the next branch, and are not embedded again.
+
+use crate::embed::{Owner, PART_EXTENSION, SEGMENT_ROWS_MAX, SegmentRows, VectorSegment, part_path};
+use crate::error::StoreError;
+use crate::failpoint::reached;
+use crate::record::FileId;
+use crate::store::Store;
+use crate::store::schema::{Published, VectorsPart, VectorsState};
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Bits that say which hashes may be wanted: a round has some thousands, so one in ten of the others is looked up in vain.
+const FILTER_BITS: usize = 1 << 16;
+/// Rows of versions that have ended may be as many as the others, and this many more.
+const DEAD_ROWS_SPARED: usize = SEGMENT_ROWS_MAX;
+
+/// How far embedding has come.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress {
+    /// Every file whose id is smaller was dealt with,
+    pub(crate) done_below: FileId,
+    /// but for these.
+    pub(crate) again: Vec<FileId>,
+    /// Files of which there is more than was embedded.
+    pub(crate) cut: u64,
+}
+
+/// Writes vectors. Only the holder of the writer's lock may publish.
+#[derive(Debug)]
+pub(crate) struct VectorWriter {
+    dir: PathBuf,
+    /// As it was last read or written, and what is to be written next.
+    known: VectorsState,
+    state: VectorsState,
+    parts: Vec<VectorSegment>,
+    rows: SegmentRows,
+}
+
+impl VectorWriter {
+    /// Goes on from `known`, with vectors of this model. Parts of another model, of an index that is not there any more, or
+    /// that cannot be read are left out; then everything is to be dealt with again.
+    pub(crate) fn open(
+        dir: &Path,
+        known: VectorsState,
+        published: &Published,
+        model: u128,
+        dims: usize,
+    ) -> VectorWriter {
+        let same = known.model == model && known.dims as usize == dims;
+        let mut state = if same && known.is_of(published.generation, published.next_file) {
+            known.clone()
+        } else {
+            VectorsState { model, dims: dims as u32, next_part: known.next_part, ..VectorsState::default() }
+        };
+        let mut parts = Vec::new();
+        let all = state.parts.len();
+        state.parts.retain(|part| match VectorSegment::open_part(dir, part.number, part.rows, model, dims as u32) {
+            Ok(segment) => {
+                parts.push(segment);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what it held is embedded again");
+                false
+            }
+        });
+        if parts.len() < all {
+            (state.done_below, state.again, state.cut) = (0, Vec::new(), 0);
+        }
+        VectorWriter { dir: dir.to_path_buf(), known, state, parts, rows: SegmentRows::new(dims) }
+    }
+
+    /// How far it has come.
+    pub(crate) fn state(&self) -> &VectorsState {
+        &self.state
+    }
+
+    /// Looks for the vectors of chunks that were embedded already, under the hashes of their content.
+    pub(crate) fn find(&self, wanted: &mut HashMap<u64, Option<(f32, Vec<i8>)>>) {
+        let mut missing = wanted.len();
+        // Most rows are not wanted: one bit says so for nearly all of them, without a look at the table.
+        let mut maybe = vec![0u64; FILTER_BITS / 64];
+        let bit = |hash: u64| (hash as usize % FILTER_BITS / 64, 1 << (hash % 64));
+        wanted.keys().map(|hash| bit(*hash)).for_each(|(word, bit)| maybe[word] |= bit);
+        let mut take = |hashes: &mut dyn Iterator<Item = u64>, vector: &dyn Fn(usize) -> (f32, Vec<i8>)| {
+            for (row, hash) in hashes.enumerate() {
+                if missing == 0 {
+                    return;
+                }
+                let (word, bit) = bit(hash);
+                if maybe[word] & bit == 0 {
+                    continue;
+                }
+                if let Some(found @ None) = wanted.get_mut(&hash) {
+                    *found = Some(vector(row));
+                    missing -= 1;
+                }
+            }
+        };
+        let owned = |(scale, levels): (f32, &[i8])| (scale, levels.to_vec());
+        take(&mut self.rows.hashes(), &|row| owned(self.rows.vector(row)));
+        for part in self.parts.iter().rev() {
+            take(&mut part.hashes(), &|row| owned(part.vector(row)));
+        }
+    }
+
+    /// Adds the vector of a chunk.
+    pub(crate) fn add(&mut self, owner: Owner, hash: u64, scale: f32, levels: &[i8]) {
+        self.rows.push(owner, hash, scale, levels);
+    }
+
+    /// Whether there is no room for `more` chunks.
+    pub(crate) fn is_full(&self, more: usize) -> bool {
+        self.rows.len() + more > SEGMENT_ROWS_MAX
+    }
+
+    /// Publishes what was added, and how far this has come. `lives` says whether the version of a file is published. Returns
+    /// false, and changes nothing, if another process has embedded meanwhile or the index was made anew.
+    pub(crate) fn publish(
+        &mut self,
+        store: &Store,
+        published: &Published,
+        progress: &Progress,
+        lives: &dyn Fn(FileId) -> bool,
+    ) -> Result<bool, StoreError> {
+        fs::create_dir_all(&self.dir)?;
+        let Progress { done_below, again, cut } = progress.clone();
+        self.state.generation = published.generation;
+        self.state.next_file = published.next_file;
+        (self.state.done_below, self.state.again, self.state.cut) = (done_below, again, cut);
+        if !self.rows.is_empty() {
+            let dims = self.state.dims as usize;
+            let rows = std::mem::replace(&mut self.rows, SegmentRows::new(dims));
+            self.write(&rows, lives)?;
+        }
+        self.count_live(lives);
+        while let Some(first) = self.to_merge() {
+            self.merge(first, lives)?;
+        }
+        File::open(&self.dir)?.sync_all()?;
+        reached("before-vectors");
+        if !store.write_vectors(&self.known, &self.state)? {
+            return Ok(false);
+        }
+        reached("after-vectors");
+        self.known = self.state.clone();
+        self.forget_old_files();
+        Ok(true)
+    }
+
+    /// Writes rows as a part.
+    fn write(&mut self, rows: &SegmentRows, lives: &dyn Fn(FileId) -> bool) -> Result<(), StoreError> {
+        let number = self.state.next_part;
+        let path = part_path(&self.dir, number);
+        let mut file = File::create(&path)?;
+        file.write_all(&rows.to_bytes(self.state.model)?)?;
+        file.sync_all()?;
+        let segment = VectorSegment::open(&path, self.state.model, self.state.dims as usize)?;
+        let too_many = || io::Error::other("there are too many parts of vectors");
+        self.state.next_part = number.checked_add(1).ok_or_else(too_many)?;
+        let part = VectorsPart { number, rows: rows.len() as u32, live: live_rows(&segment, lives) };
+        self.state.parts.push(part);
+        self.parts.push(segment);
+        Ok(())
+    }
+
+    fn count_live(&mut self, lives: &dyn Fn(FileId) -> bool) {
+        for (part, segment) in self.state.parts.iter_mut().zip(&self.parts) {
+            part.live = live_rows(segment, lives);
+        }
+    }
+
+    fn has_too_many_dead(&self) -> bool {
+        let (rows, live) = self
+            .state
+            .parts
+            .iter()
+            .fold((0, 0), |(rows, live), part| (rows + part.rows as usize, live + part.live as usize));
+        rows - live > live + DEAD_ROWS_SPARED
+    }
+
+    /// The first of two neighbours that are to become one, or one that is to lose its dead rows (then it is its own
+    /// neighbour).
+    fn to_merge(&self) -> Option<Merge> {
+        let parts = &self.state.parts;
+        if self.has_too_many_dead() {
+            let dead = |part: &VectorsPart| part.rows - part.live;
+            return (0..parts.len()).max_by_key(|at| dead(&parts[*at])).map(Merge::Alone);
+        }
+        let last = parts.len().checked_sub(2)?;
+        let (before, newest) = (parts[last].rows as usize, parts[last + 1].rows as usize);
+        (before < 2 * newest && before + newest <= SEGMENT_ROWS_MAX).then_some(Merge::Pair(last))
+    }
+
+    fn merge(&mut self, merge: Merge, lives: &dyn Fn(FileId) -> bool) -> Result<(), StoreError> {
+        let (range, keep_dead) = match merge {
+            Merge::Alone(at) => (at..at + 1, false),
+            Merge::Pair(first) => (first..first + 2, true),
+        };
+        let mut rows = SegmentRows::new(self.state.dims as usize);
+        for part in &self.parts[range.clone()] {
+            for (row, (owner, hash)) in part.owners().zip(part.hashes()).enumerate() {
+                if keep_dead || lives(owner.file) {
+                    let (scale, levels) = part.vector(row);
+                    rows.push(owner, hash, scale, levels);
+                }
+            }
+        }
+        self.parts.drain(range.clone());
+        self.state.parts.drain(range);
+        if rows.is_empty() { Ok(()) } else { self.write(&rows, lives) }
+    }
+
+    /// Deletes parts that nothing names. What cannot be deleted is tried again by the next publication.
+    fn forget_old_files(&self) {
+        let named: HashSet<PathBuf> = self.state.parts.iter().map(|part| part_path(&self.dir, part.number)).collect();
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == PART_EXTENSION)
+                && !named.contains(&path)
+                && let Err(error) = fs::remove_file(&path)
+            {
+                tracing::debug!(path = %path.display(), %error, "an old part stays");
+            }
+        }
+    }
+}
+
+/// Deletes parts in which anything is damaged. The caller holds the writer's lock.
+pub(crate) fn drop_damaged(dir: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(dir).into_iter().flatten() {
+        let path = entry?.path();
+        let is_part = path.extension().is_some_and(|extension| extension == PART_EXTENSION);
+        if is_part && !VectorSegment::is_sound(&path) {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// What becomes one part.
+#[derive(Clone, Copy)]
+enum Merge {
+    /// One that loses its dead rows.
+    Alone(usize),
+    /// One and the next.
+    Pair(usize),
+}
+
+fn live_rows(segment: &VectorSegment, lives: &dyn Fn(FileId) -> bool) -> u32 {
+    segment.owners().filter(|owner| lives(owner.file)).count() as u32
+}

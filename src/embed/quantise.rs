@@ -1,0 +1,115 @@
+//! Vectors in eight bits: a number from -127 to 127 a dimension, and a scale for each vector.
+
+use multiversion::multiversion;
+
+/// The largest value of a dimension. -128 is left out, so that products are symmetric.
+const LEVELS: f32 = 127.0;
+
+/// Quantises `vector` into `to`, of the same length, and returns the scale: `vector ≈ to * scale`.
+pub(crate) fn quantise(vector: &[f32], to: &mut [i8]) -> f32 {
+    let largest = vector.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    if largest == 0.0 || !largest.is_finite() {
+        to.fill(0);
+        return 0.0;
+    }
+    let per_level = LEVELS / largest;
+    for (to, value) in to.iter_mut().zip(vector) {
+        *to = (value * per_level).round() as i8;
+    }
+    largest / LEVELS
+}
+
+/// Makes the length of `vector` one. Returns false, and leaves it alone, when it has none.
+pub(crate) fn normalise(vector: &mut [f32]) -> bool {
+    let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
+    if length <= f32::MIN_POSITIVE || !length.is_finite() {
+        return false;
+    }
+    vector.iter_mut().for_each(|value| *value /= length);
+    true
+}
+
+/// Writes the dot products of `query` and of each row of `rows`, which has whole rows of the query's length, to `products`.
+///
+/// Compiled once for each set of vector instructions, and chosen when it runs: the loop is one that compilers turn into
+/// 16-bit multiplications with pairwise addition.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+pub(crate) fn dots(query: &[i8], rows: &[i8], products: &mut [i32]) {
+    for (row, product) in rows.chunks_exact(query.len().max(1)).zip(products) {
+        *product = query.iter().zip(row).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum();
+    }
+}
+
+/// Adds rows of `levels`, each of the length of `sums`, times their weights to `sums`.
+///
+/// In strips that stay in registers: a strip of a row of bytes is one cache line.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
+pub(crate) fn add_scaled(levels: &[i8], rows: &[(u32, f32)], sums: &mut [f32]) {
+    const STRIP: usize = 64;
+    let dims = sums.len();
+    for (number, sums) in sums.chunks_mut(STRIP).enumerate() {
+        let mut strip = [0.0f32; STRIP];
+        for &(row, weight) in rows {
+            let start = row as usize * dims + number * STRIP;
+            let Some(levels) = levels.get(start..start + sums.len()) else { continue };
+            for (sum, &level) in strip.iter_mut().zip(levels) {
+                *sum += weight * f32::from(level);
+            }
+        }
+        sums.iter_mut().zip(strip).for_each(|(sum, added)| *sum += added);
+    }
+}
+
+/// The dot product of an exact query and a quantised row, before its scale.
+pub(crate) fn exact_dot(query: &[f32], row: &[i8]) -> f32 {
+    query.iter().zip(row).map(|(a, &b)| a * f32::from(b)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn numbers_come_back_within_half_a_level(vector in prop::collection::vec(-1e3f32..1e3, 0..300)) {
+            let mut levels = vec![0; vector.len()];
+            let scale = quantise(&vector, &mut levels);
+            for (value, level) in vector.iter().zip(levels) {
+                prop_assert!((value - f32::from(level) * scale).abs() <= scale * 0.501, "{value} {level} {scale}");
+            }
+        }
+
+        #[test]
+        fn every_way_of_multiplying_gives_the_same(
+            query in prop::collection::vec(-127i8..=127, 1..300), count in 0usize..9, seed in any::<i8>(),
+        ) {
+            let dims = query.len();
+            let rows: Vec<i8> = (0..count * dims).map(|at| (at as i8).wrapping_mul(31).wrapping_add(seed).max(-127)).collect();
+            let mut products = vec![0; count];
+            dots(&query, &rows, &mut products);
+            let mut sums = vec![1.5f32; dims];
+            let weighted: Vec<(u32, f32)> = (0..count as u32).map(|row| (row, row as f32 - 2.5)).collect();
+            add_scaled(&rows, &weighted, &mut sums);
+            for (row, product) in rows.chunks(dims).zip(products) {
+                let one_by_one: i64 = query.iter().zip(row).map(|(&a, &b)| i64::from(a) * i64::from(b)).sum();
+                prop_assert_eq!(i64::from(product), one_by_one);
+            }
+            for (dim, sum) in sums.into_iter().enumerate() {
+                let exact: f32 = weighted.iter().map(|&(row, by)| by * f32::from(rows[row as usize * dims + dim])).sum();
+                prop_assert!((sum - 1.5 - exact).abs() < 0.01, "{sum} {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_length_has_no_direction() {
+        let mut levels = [1; 3];
+        assert_eq!((quantise(&[0.0; 3], &mut levels), levels), (0.0, [0; 3]));
+        assert_eq!(quantise(&[f32::NAN, f32::INFINITY, 1.0], &mut levels), 0.0);
+        assert!(!normalise(&mut [0.0; 3]) && !normalise(&mut [f32::NAN, 1.0]));
+        let mut vector = [3.0, 4.0];
+        assert!(normalise(&mut vector));
+        assert_eq!(vector, [0.6, 0.8]);
+    }
+}

@@ -1,0 +1,196 @@
+//! The exact scan: the question against every row that is wanted.
+//!
+//! No graph of neighbours: one takes minutes to build and loses recall, and a row that goes has to be taken out of it. A
+//! scan over 250,000 rows reads 64 MB in order.
+
+use super::quantise::{dots, exact_dot, quantise};
+use super::segment::VectorSegment;
+
+/// Rows that are scored at once: one word of the set of wanted rows.
+const BLOCK: usize = 64;
+
+/// The vector of what somebody looks for, exact and quantised.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    exact: Vec<f32>,
+    levels: Vec<i8>,
+    scale: f32,
+}
+
+impl Question {
+    /// A question with this vector.
+    pub(crate) fn new(exact: Vec<f32>) -> Question {
+        let mut levels = vec![0; exact.len()];
+        let scale = quantise(&exact, &mut levels);
+        Question { exact, levels, scale }
+    }
+
+    /// How near a row is: the cosine, as exactly as rows are kept.
+    pub(crate) fn score(&self, segment: &VectorSegment, row: usize) -> f32 {
+        let (scale, levels) = segment.vector(row);
+        exact_dot(&self.exact, levels) * scale
+    }
+
+    /// Calls `each` with every wanted row and how near it is, by quantised numbers on both sides. Bit `row % 64` of
+    /// `wanted[row / 64]` says whether a row is wanted; rows beyond are not.
+    pub(crate) fn scan(&self, segment: &VectorSegment, wanted: &[u64], mut each: impl FnMut(usize, f32)) {
+        let mut products = [0i32; BLOCK];
+        for (block, &set) in wanted.iter().enumerate().filter(|(_, set)| **set != 0) {
+            let rows = block * BLOCK..((block + 1) * BLOCK).min(segment.rows());
+            if rows.is_empty() {
+                break;
+            }
+            let products = &mut products[..rows.len()];
+            dots(&self.levels, segment.levels(rows.clone()), products);
+            for ((bit, &product), scale) in products.iter().enumerate().zip(segment.scales(rows.clone())) {
+                if set >> bit & 1 != 0 {
+                    each(rows.start + bit, product as f32 * scale * self.scale);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::quantise::normalise;
+    use super::super::segment::{Owner, SegmentRows};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn vectors(count: usize, dims: usize, seed: u64) -> Vec<Vec<f32>> {
+        let mut state = seed | 1;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+        };
+        let mut vector = || {
+            let mut vector: Vec<f32> = (0..dims).map(|_| random()).collect();
+            assert!(normalise(&mut vector));
+            vector
+        };
+        (0..count).map(|_| vector()).collect()
+    }
+
+    fn segment(vectors: &[Vec<f32>]) -> (tempfile::TempDir, VectorSegment) {
+        let dims = vectors[0].len();
+        let mut rows = SegmentRows::new(dims);
+        for vector in vectors {
+            let mut levels = vec![0; dims];
+            let scale = quantise(vector, &mut levels);
+            rows.push(Owner { file: 0, dir: 0, line: 0, lines: 1, language: 0 }, 0, scale, &levels);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1.vec");
+        std::fs::write(&path, rows.to_bytes(1).unwrap()).unwrap();
+        let segment = VectorSegment::open(&path, 1, dims).unwrap();
+        (dir, segment)
+    }
+
+    /// Chunks of a tree, and questions that are lines of it.
+    fn chunks_of(tree: &std::path::Path, most: usize) -> (Vec<String>, Vec<String>) {
+        let (mut chunks, mut questions, mut dirs) = (Vec::new(), Vec::new(), vec![tree.to_path_buf()]);
+        while let Some(dir) = dirs.pop().filter(|_| chunks.len() < most) {
+            let mut entries: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap()).collect();
+            entries.sort_by_key(std::fs::DirEntry::file_name);
+            for entry in entries {
+                match entry.file_type().unwrap() {
+                    kind if kind.is_dir() => dirs.push(entry.path()),
+                    kind if kind.is_file() => {
+                        let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
+                        let found = super::super::chunk::chunks(&text, &[]).0;
+                        chunks.extend(found.into_iter().map(|chunk| text[chunk.bytes].to_owned()));
+                        questions.extend(text.lines().filter(|line| line.len() > 30).nth(7).map(str::to_owned));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        chunks.truncate(most);
+        (chunks, questions)
+    }
+
+    /// How many of the ten nearest by exact vectors are among the ten nearest as a search finds them, and how long a scan takes.
+    #[test]
+    fn recall_on_a_tree() {
+        const QUESTIONS: usize = 200;
+        let Some(tree) = std::env::var_os("LEINDEX_RECALL_TREE") else {
+            println!("skipped: LEINDEX_RECALL_TREE=DIR names a tree of source, best in a release build");
+            return;
+        };
+        let table = super::super::words::WordTable::built_in().unwrap();
+        let embed = |text: &str, kind| {
+            let mut vector = vec![0.0; table.dims()];
+            let mut scratch = super::super::words::WordScratch::default();
+            table.embed(text, kind, &mut scratch, &mut vector).then_some(vector)
+        };
+        let (chunks, questions) = chunks_of(tree.as_ref(), 250_000);
+        let rows: Vec<Vec<f32>> =
+            chunks.iter().filter_map(|text| embed(text, super::super::words::Kind::Code)).collect();
+        let step = (questions.len() / QUESTIONS).max(1);
+        let asked: Vec<Vec<f32>> = questions
+            .iter()
+            .step_by(step)
+            .filter_map(|text| embed(text, super::super::words::Kind::Question))
+            .take(QUESTIONS)
+            .collect();
+        let (_dir, segment) = segment(&rows);
+        let wanted = vec![u64::MAX; rows.len().div_ceil(64)];
+        let (mut found, mut ms) = (0, Vec::new());
+        for vector in &asked {
+            let mut exact: Vec<(f32, usize)> = rows
+                .iter()
+                .enumerate()
+                .map(|(row, values)| (values.iter().zip(vector).map(|(a, b)| a * b).sum(), row))
+                .collect();
+            exact.sort_by(|a, b| b.0.total_cmp(&a.0));
+            // Of equal rows, any will do.
+            let least = exact[9.min(exact.len() - 1)].0 - 1e-6;
+            let question = Question::new(vector.clone());
+            let started = std::time::Instant::now();
+            let mut near: Vec<(f32, usize)> = Vec::with_capacity(rows.len());
+            question.scan(&segment, &wanted, |row, score| near.push((score, row)));
+            near.select_nth_unstable_by(50, |a, b| b.0.total_cmp(&a.0));
+            near.truncate(50);
+            near.iter_mut().for_each(|(score, row)| *score = question.score(&segment, *row));
+            near.sort_by(|a, b| b.0.total_cmp(&a.0));
+            ms.push(started.elapsed().as_secs_f64() * 1e3);
+            let is_near = |row: usize| rows[row].iter().zip(vector).map(|(a, b)| a * b).sum::<f32>() >= least;
+            found += near.iter().take(10).filter(|(_, row)| is_near(*row)).count();
+        }
+        ms.sort_by(f64::total_cmp);
+        let recall = found as f64 / (10 * asked.len()) as f64;
+        println!(
+            "{} chunks, {} questions: recall@10 {recall:.4}, P50 {:.2} ms",
+            rows.len(),
+            asked.len(),
+            ms[ms.len() / 2]
+        );
+        assert!(recall >= 0.99, "{recall}");
+    }
+
+    proptest! {
+        #[test]
+        fn scores_are_cosines_of_the_wanted_rows(
+            count in 1usize..200, dims in 1usize..300, seed in any::<u64>(), wanted in prop::collection::vec(any::<u64>(), 4),
+        ) {
+            let rows = vectors(count, dims, seed);
+            let question = vectors(1, dims, seed ^ 77).remove(0);
+            let (_dir, segment) = segment(&rows);
+            let asked = Question::new(question.clone());
+            let mut seen = vec![false; count];
+            asked.scan(&segment, &wanted, |row, score| {
+                let cosine: f32 = rows[row].iter().zip(&question).map(|(a, b)| a * b).sum();
+                assert!((score - cosine).abs() < 0.03, "{score} {cosine}");
+                let exact = asked.score(&segment, row);
+                assert!((exact - cosine).abs() < 0.02, "{exact} {cosine}");
+                assert!(!std::mem::replace(&mut seen[row], true), "row {row} twice");
+            });
+            for (row, seen) in seen.into_iter().enumerate() {
+                prop_assert_eq!(seen, wanted[row / 64] >> (row % 64) & 1 != 0);
+            }
+        }
+    }
+}

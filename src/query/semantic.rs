@@ -1,0 +1,297 @@
+//! A search by meaning: the other half of [`Searcher`].
+//!
+//! Every chunk is compared with the question; a file is as near as its nearest chunk. Filters apply before that. A hybrid
+//! search adds what BM25 says of the words, with the mean of all files taken off and divided by the deviation: scores of
+//! different kinds become comparable so, and keep their distances, which ranks would lose.
+
+use super::context::Shown;
+use super::filter::Filter;
+use super::read::{Candidate, read_indexed};
+use super::searcher::Searcher;
+use super::text::{first_words, query_for};
+use super::vectors::{NO_FILE, Rows};
+use super::{Hit, Query, SearchResult};
+use crate::embed::{Question, VectorSegment};
+use crate::error::QueryError;
+use crate::record::bytes_path;
+use crate::text::encoding::{Decoded, decode};
+use crate::text::segment::DocFile;
+use std::io;
+use tantivy::collector::{Collector, SegmentCollector};
+use tantivy::{DocId, Score, SegmentOrdinal, SegmentReader};
+
+/// Files whose scores are computed again with the exact question, and as many times the limit.
+const RESCORED_MIN: usize = 50;
+const RESCORED_TIMES: usize = 4;
+/// The share of meaning in a hybrid score; the rest is that of words.
+const MEANING_SHARE: f32 = 0.5;
+
+/// How near a file is.
+#[derive(Clone, Copy, Debug)]
+struct Near {
+    score: f32,
+    /// Its nearest chunk: part and row. `None` when only its words count.
+    chunk: Option<(u32, u32)>,
+}
+
+const NOWHERE: Near = Near { score: f32::NEG_INFINITY, chunk: None };
+
+impl Searcher {
+    pub(super) fn semantic_search(
+        &self,
+        query: &Query,
+        filter: &Filter,
+        hybrid: bool,
+    ) -> Result<SearchResult, QueryError> {
+        let (embedder, parts) = self.vectors.ready(&self.index_dir)?;
+        let rows = self.vectors.rows(self);
+        let mut result = SearchResult { not_embedded: rows.pending, plan: "vectors".into(), ..SearchResult::default() };
+        let accepted = self.accepted(rows, filter)?;
+        let asked = embedder.question(&query.pattern);
+        let asked = asked.map_err(|detail| QueryError::NoVectors { path: self.index_dir.clone(), detail })?;
+        let question = asked.map(Question::new);
+        let mut near = vec![NOWHERE; rows.files.len()];
+        if let Some(question) = &question {
+            scan(question, parts, rows, &accepted, filter, &mut near);
+        }
+        let words = if hybrid { self.word_scores(query, rows, filter, &accepted)? } else { None };
+        if let Some(words) = words {
+            result.plan = "vectors and words".into();
+            fuse(&mut near, &words);
+        }
+        let limit = query.limit_or_all();
+        let mut best: Vec<u32> =
+            (0..near.len() as u32).filter(|at| near[*at as usize].score > f32::NEG_INFINITY).collect();
+        result.candidates = best.len();
+        let by_score = |a: &u32, b: &u32| near[*b as usize].score.total_cmp(&near[*a as usize].score).then(a.cmp(b));
+        let kept = limit.saturating_mul(RESCORED_TIMES).max(RESCORED_MIN).min(best.len());
+        if kept < best.len() {
+            best.select_nth_unstable_by(kept, by_score);
+            best.truncate(kept);
+        }
+        if let Some(question) = question.as_ref().filter(|_| !hybrid) {
+            for &at in &best {
+                let near = &mut near[at as usize];
+                if let Some((part, row)) = near.chunk {
+                    near.score = question.score(&parts[part as usize], row as usize);
+                }
+            }
+        }
+        best.sort_unstable_by(|a, b| near[*b as usize].score.total_cmp(&near[*a as usize].score).then(a.cmp(b)));
+        let found: Vec<(DocFile, Near)> =
+            best.into_iter().map(|at| (rows.files[at as usize], near[at as usize])).collect();
+        self.show(query, parts, &found, limit, &mut result)?;
+        self.order_hits(query.order, &mut result.hits)?;
+        Ok(result)
+    }
+
+    /// Which of the files pass the globs.
+    fn accepted(&self, rows: &Rows, filter: &Filter) -> Result<Option<Vec<bool>>, QueryError> {
+        if !filter.has_globs() {
+            return Ok(None);
+        }
+        let accepts = |file: &DocFile| {
+            let mut accepts = false;
+            let looked = self.with_name(*file, |dir, name| accepts = filter.accepts(dir, name));
+            looked.map(|()| accepts).map_err(|error| self.failed(error))
+        };
+        rows.files.iter().map(accepts).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// What BM25 says of each file: nothing of those without any of the words, or that are not accepted. `None` when the
+    /// question has no words.
+    fn word_scores(
+        &self,
+        query: &Query,
+        rows: &Rows,
+        filter: &Filter,
+        accepted: &Option<Vec<bool>>,
+    ) -> Result<Option<Vec<f32>>, QueryError> {
+        let words = first_words(&query.pattern);
+        if words.is_empty() {
+            return Ok(None);
+        }
+        let any = self.in_languages(query_for(&words, self.text.fields, true), filter);
+        let found = self.text.searcher.search(&*any, &AllScores);
+        let mut scores = vec![0.0; rows.files.len()];
+        for (segment, scored) in found.map_err(|error| self.failed(error))? {
+            for (doc, score) in scored {
+                let file = self.segments[segment as usize].file(doc);
+                let Ok(at) = rows.files.binary_search_by_key(&file.id, |file| file.id) else { continue };
+                if accepted.as_ref().is_none_or(|accepted| accepted[at]) {
+                    scores[at] = score;
+                }
+            }
+        }
+        Ok(Some(scores))
+    }
+
+    /// Reads the files, best first, until there are as many hits as wanted.
+    fn show(
+        &self,
+        query: &Query,
+        parts: &[VectorSegment],
+        found: &[(DocFile, Near)],
+        limit: usize,
+        result: &mut SearchResult,
+    ) -> Result<(), QueryError> {
+        let words = first_words(&query.pattern);
+        let terms: Vec<&[u8]> = words.iter().flat_map(|word| word.needles()).collect();
+        let mut rest = found;
+        while !rest.is_empty() && result.hits.len() < limit {
+            let (now, later) = rest.split_at((limit - result.hits.len()).min(rest.len()));
+            rest = later;
+            let mut candidates = Vec::with_capacity(now.len());
+            let mut chunks = Vec::with_capacity(now.len());
+            for &(file, near) in now {
+                if let Some(candidate) = self.named(file).map_err(|error| self.failed(error))? {
+                    candidates.push(candidate.scored(near.score));
+                    chunks.push(near.chunk.map(|(part, row)| parts[part as usize].owner(row as usize)));
+                }
+            }
+            result.files_read += candidates.len();
+            let look = |scratch: &mut String, at: usize, content: io::Result<&[u8]>| -> io::Result<Option<Hit>> {
+                let lines = chunks[at].map(|owner| (owner.line as usize, usize::from(owner.lines)));
+                Ok(show(query, &candidates[at], content?, lines, &terms, scratch))
+            };
+            for shown in read_indexed(&self.readers, &candidates, String::new, look) {
+                match shown {
+                    Ok(Some(hit)) => result.hits.push(hit),
+                    Ok(None) | Err(_) => result.unreadable += 1,
+                }
+            }
+        }
+        result.files = result.hits.len();
+        result.truncated = !rest.is_empty() || result.candidates > found.len();
+        Ok(())
+    }
+}
+
+/// Compares every chunk of the accepted files with the question.
+fn scan(
+    question: &Question,
+    parts: &[VectorSegment],
+    rows: &Rows,
+    accepted: &Option<Vec<bool>>,
+    filter: &Filter,
+    near: &mut [Near],
+) {
+    let languages: Vec<u16> = filter.languages.iter().map(|language| language.code()).collect();
+    for (part, (segment, files)) in (0u32..).zip(parts.iter().zip(&rows.of_parts)) {
+        let mut wanted = vec![0u64; files.len().div_ceil(64)];
+        for (row, &file) in files.iter().enumerate() {
+            let is_wanted = file != NO_FILE
+                && accepted.as_ref().is_none_or(|accepted| accepted[file as usize])
+                && (languages.is_empty() || languages.contains(&segment.owner(row).language));
+            wanted[row / 64] |= u64::from(is_wanted) << (row % 64);
+        }
+        question.scan(segment, &wanted, |row, score| {
+            let near = &mut near[files[row] as usize];
+            if score > near.score {
+                *near = Near { score, chunk: Some((part, row as u32)) };
+            }
+        });
+    }
+}
+
+/// Puts the sum of both standard scores in the place of the nearness. A file without vectors is as near as the average.
+fn fuse(near: &mut [Near], words: &[f32]) {
+    let embedded = || near.iter().map(|near| near.score).filter(|score| *score > f32::NEG_INFINITY);
+    let meaning = Standard::of(embedded);
+    let of_words = Standard::of(|| words.iter().copied());
+    for (near, words) in near.iter_mut().zip(words) {
+        if near.chunk.is_none() && *words <= 0.0 {
+            continue;
+        }
+        let means = if near.chunk.is_some() { meaning.score(near.score) } else { 0.0 };
+        near.score = MEANING_SHARE * means + (1.0 - MEANING_SHARE) * of_words.score(*words);
+    }
+}
+
+/// How scores vary.
+struct Standard {
+    mean: f32,
+    deviation: f32,
+}
+
+impl Standard {
+    fn of<I: Iterator<Item = f32>>(scores: impl Fn() -> I) -> Standard {
+        let count = scores().count().max(1) as f64;
+        let mean = scores().map(f64::from).sum::<f64>() / count;
+        let variance = scores().map(|score| (f64::from(score) - mean).powi(2)).sum::<f64>() / count;
+        Standard { mean: mean as f32, deviation: (variance.sqrt() as f32).max(f32::MIN_POSITIVE) }
+    }
+
+    fn score(&self, score: f32) -> f32 {
+        (score - self.mean) / self.deviation
+    }
+}
+
+/// The line of a chunk that has most of the words, or its first one that is not blank. `None` when there is no such chunk any
+/// more.
+fn show(
+    query: &Query,
+    candidate: &Candidate,
+    content: &[u8],
+    lines: Option<(usize, usize)>,
+    terms: &[&[u8]],
+    scratch: &mut String,
+) -> Option<Hit> {
+    let Decoded::Text { text, .. } = decode(content, scratch) else { return None };
+    let (first, count) = lines.unwrap_or((0, usize::MAX));
+    let mut best: Option<(usize, usize, std::ops::Range<usize>)> = None;
+    let mut at = 0;
+    for (number, line) in text.split_inclusive('\n').enumerate().take(first.saturating_add(count)) {
+        let range = at..at + line.len();
+        at = range.end;
+        if number < first || line.trim().is_empty() {
+            continue;
+        }
+        let lower = line.to_ascii_lowercase();
+        let has = |term: &&&[u8]| memchr::memmem::find(lower.as_bytes(), term).is_some();
+        let says = terms.iter().filter(has).count();
+        if best.as_ref().is_none_or(|(most, ..)| says > *most) {
+            best = Some((says, number, range));
+        }
+    }
+    let (_, number, range) = best?;
+    let line = text[range.clone()].trim_end_matches(['\n', '\r']);
+    let indent = line.len() - line.trim_start().len();
+    let shown = Shown::around(text.as_bytes(), range.start..range.start + line.len(), indent, query.context);
+    let position = (number as u64 + 1, indent as u64 + 1);
+    Some(Hit::new(bytes_path(candidate.path()), position, candidate.score, shown))
+}
+
+/// Collects what BM25 says of every document, segment by segment.
+struct AllScores;
+
+struct SegmentScores(SegmentOrdinal, Vec<(DocId, Score)>);
+
+impl Collector for AllScores {
+    type Fruit = Vec<(SegmentOrdinal, Vec<(DocId, Score)>)>;
+    type Child = SegmentScores;
+
+    fn for_segment(&self, segment: SegmentOrdinal, _: &SegmentReader) -> tantivy::Result<SegmentScores> {
+        Ok(SegmentScores(segment, Vec::new()))
+    }
+
+    fn requires_scoring(&self) -> bool {
+        true
+    }
+
+    fn merge_fruits(&self, of_segments: Vec<(SegmentOrdinal, Vec<(DocId, Score)>)>) -> tantivy::Result<Self::Fruit> {
+        Ok(of_segments)
+    }
+}
+
+impl SegmentCollector for SegmentScores {
+    type Fruit = (SegmentOrdinal, Vec<(DocId, Score)>);
+
+    fn collect(&mut self, doc: DocId, score: Score) {
+        self.1.push((doc, score));
+    }
+
+    fn harvest(self) -> Self::Fruit {
+        (self.0, self.1)
+    }
+}
