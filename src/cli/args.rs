@@ -150,6 +150,9 @@ pub(crate) struct PathArg {
 /// `embed`.
 #[derive(Args, Debug)]
 pub(crate) struct EmbedArgs {
+    /// Without --model, throw away the vectors of the model that the index has
+    #[arg(long)]
+    pub(crate) replace: bool,
     /// What makes the vectors [default: auto]
     #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) embed: Option<Embed>,

@@ -63,7 +63,7 @@ pub(crate) fn run(args: EmbedArgs, common: &CommonArgs) -> Result<Exit, Failure>
     let tree = root::at(args.path, options)?;
     let ui = Ui::new(&tree.options);
     log::start(&tree.options, &ui);
-    let engine = tree.options.engine(&tree.root)?;
+    let engine = tree.options.engine_with(&tree.root, |builder| builder.replace_vectors(args.replace))?;
     let Some(report) = embed(&engine, &ui, &Interrupts::catch())? else { return Ok(Exit::Interrupted) };
     let mut out = output::stdout();
     if ui.json {
@@ -87,8 +87,14 @@ pub(crate) fn embed(engine: &Engine, ui: &Ui, interrupts: &Interrupts) -> Result
     }
 }
 
-/// The exit code, and a word on an interruption.
+/// The exit code, and a word on an interruption, or on why there was nothing to do.
 pub(crate) fn exit(report: &EmbedReport) -> Exit {
+    if report.kept_model {
+        output::note(
+            "the index has the vectors of a model, which stay: give --model DIR (or the key model in .leindex.toml) to embed what \
+             is new, or throw them away with `leindex-engine embed --replace`",
+        );
+    }
     if report.cancelled {
         output::note("interrupted: `leindex-engine embed` goes on");
         return Exit::Interrupted;

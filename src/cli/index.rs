@@ -43,7 +43,7 @@ pub(crate) fn run(args: IndexArgs, common: &CommonArgs) -> Result<Exit, Failure>
     }
     match embedded? {
         None if embeds => return Ok(Exit::Interrupted),
-        Some(embedded) if embedded.cancelled => return Ok(embed::exit(&embedded)),
+        Some(embedded) if embed::exit(&embedded) == Exit::Interrupted => return Ok(Exit::Interrupted),
         _ => {}
     }
     if with_symbols && report.outcome != Outcome::Cancelled {

@@ -3,7 +3,7 @@
 use super::args::{Backend, CommonArgs, Embed, Progress, RuleArgs, RunArgs, When};
 use super::exit::Failure;
 use super::git_config;
-use leindex_engine::{BackendChoice, EmbedChoice, Engine, RulesConfig, Shards};
+use leindex_engine::{BackendChoice, EmbedChoice, Engine, EngineBuilder, RulesConfig, Shards};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -118,6 +118,15 @@ impl Options {
 
     /// The engine for the tree in `root`.
     pub(crate) fn engine(&self, root: &Path) -> Result<Engine, Failure> {
+        self.engine_with(root, |builder| builder)
+    }
+
+    /// The same with more settings.
+    pub(crate) fn engine_with(
+        &self,
+        root: &Path,
+        settings: impl FnOnce(EngineBuilder) -> EngineBuilder,
+    ) -> Result<Engine, Failure> {
         let backend = match self.backend.unwrap_or_default() {
             Backend::Auto => BackendChoice::Auto,
             Backend::Uring => BackendChoice::Uring,
@@ -131,6 +140,20 @@ impl Options {
                     "ignore-file: {path}: {error}: give a file of rules that is there"
                 )));
             }
+        }
+        // Nor should what is only found out when the text is indexed.
+        if let Some(dir) = &self.model
+            && !dir.join("config.json").is_file()
+        {
+            let dir = dir.display();
+            return Err(Failure::Usage(format!(
+                "model: {dir}: there is no config.json: give a folder as sentence-transformers saves it"
+            )));
+        }
+        if self.model.is_none() && self.embed == Some(Embed::Cuda) {
+            return Err(Failure::Usage(
+                "embed: cuda runs models: give one with --model DIR as well, or use auto".into(),
+            ));
         }
         let mut builder =
             Engine::builder().shards(self.shards.unwrap_or_default()).backend(backend).rules(self.rules(root));
@@ -155,7 +178,7 @@ impl Options {
         if let Some(seconds) = self.io_timeout {
             builder = builder.io_timeout(Duration::from_secs(seconds.into()));
         }
-        Ok(builder.open(root)?)
+        Ok(settings(builder).open(root)?)
     }
 
     fn rules(&self, root: &Path) -> RulesConfig {

@@ -142,7 +142,7 @@ impl Asked<'_> {
             truncated: result.truncated,
             unreadable: result.unreadable,
             symbols_pending: result.symbols_pending,
-            not_embedded: 0,
+            not_embedded: result.not_embedded,
         };
         self.conclude(out, counts, result.generation, took, || self.files_summary(&result, took))
     }

@@ -14,7 +14,7 @@ use crate::store::schema::{
     Entry, FORMAT, META_FORMAT, META_PUBLISHED, META_TEXT, META_VECTORS, Published, decode_entry, decode_place,
     decode_published, split_entry_key, unseal,
 };
-use crate::store::vectors::newer_vectors;
+use crate::store::vectors::{self, newer_vectors};
 use crate::text::index::{self, TextReader, committed_generation, without_damaged_segments};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -193,7 +193,9 @@ fn reconcile(
 ) -> (Contents, Repaired) {
     let whole = salvaged.whole_dirs();
     let mut repaired = Repaired::default();
-    let mut contents = Contents { published, text_meta, vectors: salvaged.vectors, ..Contents::default() };
+    // With ids that may be used again, rows would belong to something else.
+    let vectors = salvaged.vectors.filter(|state| vectors::is_of(state, &published));
+    let mut contents = Contents { published, text_meta, vectors, ..Contents::default() };
     let mut seen = HashSet::new();
     for ((parent, name), entry) in salvaged.entries {
         match entry {

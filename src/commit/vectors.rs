@@ -7,10 +7,9 @@
 
 use crate::embed::{Owner, PART_EXTENSION, SEGMENT_ROWS_MAX, SegmentRows, VectorSegment, part_path};
 use crate::error::StoreError;
-use crate::failpoint::reached;
 use crate::record::FileId;
-use crate::store::Store;
 use crate::store::schema::{Published, VectorsPart, VectorsState};
+use crate::store::{Store, StoreReader};
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -28,8 +27,6 @@ pub(crate) struct Progress {
     pub(crate) done_below: FileId,
     /// but for these.
     pub(crate) again: Vec<FileId>,
-    /// Files of which there is more than was embedded.
-    pub(crate) cut: u64,
 }
 
 /// Writes vectors. Only the holder of the writer's lock may publish.
@@ -40,6 +37,8 @@ pub(crate) struct VectorWriter {
     known: VectorsState,
     state: VectorsState,
     parts: Vec<VectorSegment>,
+    /// Whether all parts that are named could be opened.
+    is_whole: bool,
     rows: SegmentRows,
 }
 
@@ -50,15 +49,17 @@ impl VectorWriter {
         dir: &Path,
         known: VectorsState,
         published: &Published,
-        model: u128,
+        (model, chosen): (u128, bool),
         dims: usize,
     ) -> VectorWriter {
         let same = known.model == model && known.dims as usize == dims;
         let mut state = if same && known.is_of(published.generation, published.next_file) {
             known.clone()
         } else {
-            VectorsState { model, dims: dims as u32, next_part: known.next_part, ..VectorsState::default() }
+            VectorsState { model, chosen, dims: dims as u32, next_part: known.next_part, ..VectorsState::default() }
         };
+        // What lies there unnamed may still be mapped by somebody.
+        state.next_part = state.next_part.max(first_free(dir));
         let mut parts = Vec::new();
         let all = state.parts.len();
         state.parts.retain(|part| match VectorSegment::open_part(dir, part.number, part.rows, model, dims as u32) {
@@ -71,10 +72,16 @@ impl VectorWriter {
                 false
             }
         });
-        if parts.len() < all {
-            (state.done_below, state.again, state.cut) = (0, Vec::new(), 0);
+        let is_whole = parts.len() == all;
+        if !is_whole {
+            (state.done_below, state.again) = (0, Vec::new());
         }
-        VectorWriter { dir: dir.to_path_buf(), known, state, parts, rows: SegmentRows::new(dims) }
+        VectorWriter { is_whole, dir: dir.to_path_buf(), known, state, parts, rows: SegmentRows::new(dims) }
+    }
+
+    /// Whether all parts that are named could be opened.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// How far it has come.
@@ -130,26 +137,29 @@ impl VectorWriter {
         progress: &Progress,
         lives: &dyn Fn(FileId) -> bool,
     ) -> Result<bool, StoreError> {
+        // Before any file is written: numbers of parts are only this one's to give if nobody else has.
+        if StoreReader::begin(store)?.vectors_state()? != self.known {
+            return Ok(false);
+        }
         fs::create_dir_all(&self.dir)?;
-        let Progress { done_below, again, cut } = progress.clone();
+        let Progress { done_below, again } = progress.clone();
         self.state.generation = published.generation;
         self.state.next_file = published.next_file;
-        (self.state.done_below, self.state.again, self.state.cut) = (done_below, again, cut);
+        (self.state.done_below, self.state.again) = (done_below, again);
         if !self.rows.is_empty() {
             let dims = self.state.dims as usize;
             let rows = std::mem::replace(&mut self.rows, SegmentRows::new(dims));
             self.write(&rows, lives)?;
         }
         self.count_live(lives);
-        while let Some(first) = self.to_merge() {
-            self.merge(first, lives)?;
+        // One at a time: whoever wants to write waits for this.
+        if let Some(merge) = self.to_merge() {
+            self.merge(merge, lives)?;
         }
         File::open(&self.dir)?.sync_all()?;
-        reached("before-vectors");
         if !store.write_vectors(&self.known, &self.state)? {
             return Ok(false);
         }
-        reached("after-vectors");
         self.known = self.state.clone();
         self.forget_old_files();
         Ok(true)
@@ -159,7 +169,7 @@ impl VectorWriter {
     fn write(&mut self, rows: &SegmentRows, lives: &dyn Fn(FileId) -> bool) -> Result<(), StoreError> {
         let number = self.state.next_part;
         let path = part_path(&self.dir, number);
-        let mut file = File::create(&path)?;
+        let mut file = File::create_new(&path)?;
         file.write_all(&rows.to_bytes(self.state.model)?)?;
         file.sync_all()?;
         let segment = VectorSegment::open(&path, self.state.model, self.state.dims as usize)?;
@@ -204,6 +214,11 @@ impl VectorWriter {
             Merge::Alone(at) => (at..at + 1, false),
             Merge::Pair(first) => (first..first + 2, true),
         };
+        // What is damaged must not get a new checksum: it stays as it is, for `verify` to find.
+        if !self.parts[range.clone()].iter().all(VectorSegment::check) {
+            tracing::warn!("vectors are damaged: run `leindex-engine verify --repair`");
+            return Ok(());
+        }
         let mut rows = SegmentRows::new(self.state.dims as usize);
         for part in &self.parts[range.clone()] {
             for (row, (owner, hash)) in part.owners().zip(part.hashes()).enumerate() {
@@ -235,7 +250,11 @@ impl VectorWriter {
 
 /// Deletes parts in which anything is damaged. The caller holds the writer's lock.
 pub(crate) fn drop_damaged(dir: &Path) -> Result<(), StoreError> {
-    for entry in fs::read_dir(dir).into_iter().flatten() {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
         let path = entry?.path();
         let is_part = path.extension().is_some_and(|extension| extension == PART_EXTENSION);
         if is_part && !VectorSegment::is_sound(&path) {
@@ -243,6 +262,13 @@ pub(crate) fn drop_damaged(dir: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// The first number above those of all files of the directory.
+fn first_free(dir: &Path) -> u32 {
+    let number = |path: PathBuf| path.file_stem()?.to_str()?.parse::<u32>().ok();
+    let numbers = fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|entry| number(entry.path()));
+    numbers.max().map_or(0, |last| last.saturating_add(1))
 }
 
 /// What becomes one part.

@@ -49,6 +49,11 @@ impl Embedder {
         }
     }
 
+    /// Whether somebody chose it.
+    pub(crate) fn is_model(&self) -> bool {
+        !matches!(self, Embedder::Words(_))
+    }
+
     /// Numbers a vector.
     pub(crate) fn dims(&self) -> usize {
         match self {

@@ -43,5 +43,5 @@ pub(crate) use embedder::{Embedder, Session};
 pub(crate) use quantise::quantise;
 #[cfg(feature = "models")]
 pub(crate) use runner::{DeviceChoice, ModelEmbedder};
-pub(crate) use scan::Question;
+pub(crate) use scan::{NEAREST, Question};
 pub(crate) use segment::{Owner, PART_EXTENSION, SEGMENT_ROWS_MAX, SegmentRows, VectorSegment, part_path};

@@ -29,14 +29,39 @@ pub(crate) fn normalise(vector: &mut [f32]) -> bool {
     true
 }
 
-/// Writes the dot products of `query` and of each row of `rows`, which has whole rows of the query's length, to `products`.
+/// Writes the dot products of `query`, numbers of eight bits, and of each row of `rows`, which has whole rows of the query's length, to `products`.
 ///
 /// Compiled once for each set of vector instructions, and chosen when it runs: the loop is one that compilers turn into
 /// 16-bit multiplications with pairwise addition.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-pub(crate) fn dots(query: &[i8], rows: &[i8], products: &mut [i32]) {
+pub(crate) fn dots(query: &[i16], rows: &[i8], products: &mut [i32]) {
     for (row, product) in rows.chunks_exact(query.len().max(1)).zip(products) {
         *product = query.iter().zip(row).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum();
+    }
+}
+
+/// Words of signs that a vector of `dims` numbers has.
+pub(crate) fn sign_words(dims: usize) -> usize {
+    dims.div_ceil(64)
+}
+
+/// One bit a number: whether it is greater than zero.
+pub(crate) fn signs(levels: &[i8]) -> impl Iterator<Item = u64> {
+    let word = |levels: &[i8]| levels.iter().enumerate().map(|(bit, level)| u64::from(*level > 0) << bit).sum();
+    levels.chunks(64).map(word)
+}
+
+/// Writes to `distances` in how many signs each of the rows, which have as many words as the query, differs from it.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512vl+avx512vpopcntdq",
+    "x86_64+avx2+popcnt",
+    "x86_64+popcnt",
+    "aarch64+neon"
+))]
+pub(crate) fn sign_distances(query: &[u64], rows: &[[u8; 8]], distances: &mut [u16]) {
+    for (row, distance) in rows.chunks_exact(query.len().max(1)).zip(distances) {
+        let differing = |(a, b): (&u64, &[u8; 8])| (a ^ u64::from_le_bytes(*b)).count_ones();
+        *distance = query.iter().zip(row).map(differing).sum::<u32>() as u16;
     }
 }
 
@@ -81,8 +106,21 @@ mod tests {
         }
 
         #[test]
+        fn signs_differ_where_numbers_do(rows in prop::collection::vec(prop::collection::vec(-3i8..=3, 70), 1..9)) {
+            let words: Vec<[u8; 8]> = rows.iter().flat_map(|row| signs(row)).map(u64::to_le_bytes).collect();
+            let query: Vec<u64> = signs(&rows[0]).collect();
+            prop_assert_eq!(query.len(), sign_words(70));
+            let mut distances = vec![0; rows.len()];
+            sign_distances(&query, &words, &mut distances);
+            for (row, distance) in rows.iter().zip(distances) {
+                let differ = row.iter().zip(&rows[0]).filter(|(a, b)| (**a > 0) != (**b > 0)).count();
+                prop_assert_eq!(usize::from(distance), differ);
+            }
+        }
+
+        #[test]
         fn every_way_of_multiplying_gives_the_same(
-            query in prop::collection::vec(-127i8..=127, 1..300), count in 0usize..9, seed in any::<i8>(),
+            query in prop::collection::vec(-127i16..=127, 1..300), count in 0usize..9, seed in any::<i8>(),
         ) {
             let dims = query.len();
             let rows: Vec<i8> = (0..count * dims).map(|at| (at as i8).wrapping_mul(31).wrapping_add(seed).max(-127)).collect();

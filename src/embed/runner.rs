@@ -5,15 +5,17 @@ use super::cuda::{CudaDevice, CudaOptions};
 use super::device::{DeviceError, EmbedDevice};
 use super::embedder::{Take, on_all_cores};
 use super::model::{CpuDevice, Model, ModelError};
-use super::queue::{Answers, Item, Pusher, QueueConfig, embed_one, start};
+use super::queue::{Answers, Item, PATIENCE, PushError, Pusher, QueueConfig, embed_one, start};
 use super::wordpiece::WordCache;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two looks at whether embedding was cancelled.
 const TICK: Duration = Duration::from_millis(50);
+/// The queue gives a fallback ten times its patience.
+const LOST: Duration = Duration::from_secs(12 * PATIENCE.as_secs());
 
 /// Which device runs a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +106,15 @@ impl ModelEmbedder {
     }
 }
 
+/// Says that something is over, however it ends.
+struct SetOnDrop<'f>(&'f AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 /// A model on a device that is fed through a queue.
 pub(crate) struct ModelSession<'e> {
     model: &'e Model,
@@ -123,15 +134,24 @@ impl ModelSession<'_> {
 
     pub(super) fn embed(&mut self, texts: &[&str], take: Take<'_>) -> Result<Vec<usize>, String> {
         let (model, pusher, cancelled) = (self.model, &self.pusher, &*self.cancelled);
+        let refused = Mutex::new(Vec::new());
+        let is_over = AtomicBool::new(false);
         let push = || {
+            // Also when a thread panics.
+            let _over = SetOnDrop(&is_over);
             on_all_cores(texts, |next| {
                 let mut cache = WordCache::default();
                 while let Some((start, texts)) = next().filter(|_| !cancelled.load(Relaxed)) {
                     for (number, text) in (start..).zip(texts) {
                         let item = Item { key: number as u64, tokens: model.tokens(text, &mut cache) };
-                        // The queue has ended: whoever waits for its answers finds out.
-                        if pusher.push(item).is_err() {
-                            return;
+                        match pusher.push(item) {
+                            Ok(()) => {}
+                            // The queue has ended: whoever waits for its answers finds out.
+                            Err(PushError::Closed) => return,
+                            Err(error) => {
+                                tracing::warn!(?error, "a chunk is not for this device");
+                                refused.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+                            }
                         }
                     }
                 }
@@ -139,16 +159,27 @@ impl ModelSession<'_> {
         };
         std::thread::scope(|scope| {
             scope.spawn(push);
-            self.receive(texts.len(), take)
+            self.receive(texts.len(), take, &refused, &is_over)
         })
     }
 
-    fn receive(&self, mut missing: usize, take: Take<'_>) -> Result<Vec<usize>, String> {
+    fn receive(
+        &self,
+        mut missing: usize,
+        take: Take<'_>,
+        refused: &Mutex<Vec<usize>>,
+        is_over: &AtomicBool,
+    ) -> Result<Vec<usize>, String> {
         let mut failed = Vec::new();
+        let mut last = Instant::now();
         while missing > 0 && !self.cancelled.load(Relaxed) {
+            let refused = std::mem::take(&mut *refused.lock().unwrap_or_else(PoisonError::into_inner));
+            missing -= refused.len();
+            failed.extend(refused);
             match self.answers.receiver().recv_timeout(TICK) {
                 Ok(answer) => {
                     missing -= 1;
+                    last = Instant::now();
                     let number = usize::try_from(answer.key).unwrap_or(usize::MAX);
                     match answer.vector {
                         Ok(vector) => take(number, &vector),
@@ -157,6 +188,10 @@ impl ModelSession<'_> {
                             failed.push(number);
                         }
                     }
+                }
+                // Nothing more comes, and the queue gives no answer for longer than it lets any device take.
+                Err(crossbeam_channel::RecvTimeoutError::Timeout) if is_over.load(Relaxed) && last.elapsed() > LOST => {
+                    return Err(format!("{missing} chunks were lost on their way to {}", self.answers.stats().device));
                 }
                 Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
                 Err(crossbeam_channel::RecvTimeoutError::Disconnected) if self.cancelled.load(Relaxed) => break,

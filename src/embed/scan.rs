@@ -1,19 +1,24 @@
-//! The exact scan: the question against every row that is wanted.
+//! The scan: the question against every row that is wanted.
 //!
-//! No graph of neighbours: one takes minutes to build and loses recall, and a row that goes has to be taken out of it. A
-//! scan over 250,000 rows reads 64 MB in order.
+//! No graph of neighbours: one takes minutes to build and loses recall, and a row that goes has to be taken out of it. Over
+//! 250,000 rows, the exact scan reads 64 MB in order, which takes as long as memory does. Where only the nearest rows are
+//! wanted, their signs tell which may be: 8 MB are read first, and of the numbers those of some thousand rows. The numbers of
+//! the table of words are about equally large, so that a sign says much of one; what that costs in recall is measured by a test.
 
-use super::quantise::{dots, exact_dot, quantise};
+use super::quantise::{dots, exact_dot, quantise, sign_distances, signs};
 use super::segment::VectorSegment;
 
 /// Rows that are scored at once: one word of the set of wanted rows.
 const BLOCK: usize = 64;
+/// Rows that the signs let through where some tens are wanted.
+pub(crate) const NEAREST: usize = 4096;
 
 /// The vector of what somebody looks for, exact and quantised.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     exact: Vec<f32>,
-    levels: Vec<i8>,
+    levels: Vec<i16>,
+    signs: Vec<u64>,
     scale: f32,
 }
 
@@ -22,7 +27,38 @@ impl Question {
     pub(crate) fn new(exact: Vec<f32>) -> Question {
         let mut levels = vec![0; exact.len()];
         let scale = quantise(&exact, &mut levels);
-        Question { exact, levels, scale }
+        let signs = signs(&levels).collect();
+        Question { exact, levels: levels.into_iter().map(i16::from).collect(), signs, scale }
+    }
+
+    /// The rows whose signs are nearest to those of the question, as segment and row: `most`, and those that are as near as
+    /// the last of these. `wanted` is that of [`scan`](Question::scan), for each segment.
+    pub(crate) fn nearest(&self, segments: &[VectorSegment], wanted: &[Vec<u64>], most: usize) -> Vec<(u32, u32)> {
+        let mut counts = vec![0usize; self.exact.len() + 1];
+        let mut distances = Vec::with_capacity(segments.len());
+        let is_wanted = |set: &[u64], row: usize| set.get(row / 64).is_some_and(|word| word >> (row % 64) & 1 != 0);
+        for (segment, wanted) in segments.iter().zip(wanted) {
+            let mut of_rows = vec![0u16; segment.rows()];
+            sign_distances(&self.signs, segment.signs(0..segment.rows()), &mut of_rows);
+            for (row, distance) in of_rows.iter().enumerate() {
+                counts[usize::from(*distance)] += usize::from(is_wanted(wanted, row));
+            }
+            distances.push(of_rows);
+        }
+        let mut within = 0;
+        let enough = counts.iter().position(|count| {
+            within += count;
+            within >= most
+        });
+        let farthest = enough.unwrap_or(counts.len()) as u16;
+        let mut found = Vec::with_capacity(within);
+        for (number, (of_rows, wanted)) in (0u32..).zip(distances.iter().zip(wanted)) {
+            let near = |(row, distance): (usize, &u16)| {
+                (*distance <= farthest && is_wanted(wanted, row)).then_some((number, row as u32))
+            };
+            found.extend(of_rows.iter().enumerate().filter_map(near));
+        }
+        found
     }
 
     /// How near a row is: the cosine, as exactly as rows are kept.
@@ -137,7 +173,7 @@ mod tests {
             .take(QUESTIONS)
             .collect();
         let (_dir, segment) = segment(&rows);
-        let wanted = vec![u64::MAX; rows.len().div_ceil(64)];
+        let wanted = vec![vec![u64::MAX; rows.len().div_ceil(64)]];
         let (mut found, mut ms) = (0, Vec::new());
         for vector in &asked {
             let mut exact: Vec<(f32, usize)> = rows
@@ -150,11 +186,9 @@ mod tests {
             let least = exact[9.min(exact.len() - 1)].0 - 1e-6;
             let question = Question::new(vector.clone());
             let started = std::time::Instant::now();
-            let mut near: Vec<(f32, usize)> = Vec::with_capacity(rows.len());
-            question.scan(&segment, &wanted, |row, score| near.push((score, row)));
-            near.select_nth_unstable_by(50, |a, b| b.0.total_cmp(&a.0));
-            near.truncate(50);
-            near.iter_mut().for_each(|(score, row)| *score = question.score(&segment, *row));
+            let near = question.nearest(std::slice::from_ref(&segment), &wanted, NEAREST);
+            let score = |(_, row): (u32, u32)| (question.score(&segment, row as usize), row as usize);
+            let mut near: Vec<(f32, usize)> = near.into_iter().map(score).collect();
             near.sort_by(|a, b| b.0.total_cmp(&a.0));
             ms.push(started.elapsed().as_secs_f64() * 1e3);
             let is_near = |row: usize| rows[row].iter().zip(vector).map(|(a, b)| a * b).sum::<f32>() >= least;
@@ -172,6 +206,32 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_nearest_are_nearest_by_signs(
+            count in 1usize..300, seed in any::<u64>(), wanted in prop::collection::vec(any::<u64>(), 5), most in 1usize..50,
+        ) {
+            let (dims, half) = (90, count / 2);
+            let rows = vectors(count, dims, seed);
+            let asked = Question::new(vectors(1, dims, seed ^ 99).remove(0));
+            let parts: Vec<_> = [&rows[..half], &rows[half..]].into_iter().filter(|rows| !rows.is_empty()).map(segment).collect();
+            let (_dirs, segments): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+            let sets = vec![wanted.clone(); segments.len()];
+            let found = asked.nearest(&segments, &sets, most);
+            let distance = |&(segment, row): &(u32, u32)| {
+                let (_, levels) = segments[segment as usize].vector(row as usize);
+                levels.iter().zip(&asked.levels).filter(|(a, b)| (**a > 0) != (**b > 0)).count()
+            };
+            let all = (0u32..).zip(&segments).flat_map(|(number, part)| (0..part.rows() as u32).map(move |row| (number, row)));
+            let all: Vec<_> = all.filter(|(_, row)| wanted[*row as usize / 64] >> (row % 64) & 1 != 0).collect();
+            prop_assert!(found.len() >= most.min(all.len()));
+            let farthest = found.iter().map(distance).max().unwrap_or(0);
+            for row in &all {
+                prop_assert_eq!(found.contains(row), distance(row) <= farthest && !found.is_empty(), "{:?}", row);
+            }
+            let nearer = found.iter().filter(|row| distance(row) < farthest).count();
+            prop_assert!(nearer < most, "no more than are asked for, but for those at the same distance");
+        }
+
         #[test]
         fn scores_are_cosines_of_the_wanted_rows(
             count in 1usize..200, dims in 1usize..300, seed in any::<u64>(), wanted in prop::collection::vec(any::<u64>(), 4),

@@ -3,6 +3,7 @@
 //! A row is a chunk: whose it is, its content hash, its scale and its numbers. docs/format.md has the bytes.
 
 use super::map::MappedFile;
+use super::quantise::{sign_words, signs};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -58,6 +59,7 @@ struct Sections {
     owners: usize,
     hashes: usize,
     scales: usize,
+    signs: usize,
     levels: usize,
     end: usize,
 }
@@ -69,12 +71,14 @@ impl Sections {
         let owners = HEADER_BYTES;
         let hashes = after(owners, OWNER_BYTES)?;
         let scales = after(hashes, size_of::<u64>())?;
-        let levels = after(scales, size_of::<f32>())?;
-        Some(Sections { owners, hashes, scales, levels, end: levels.checked_add(rows.checked_mul(dims)?)? })
+        let signs = after(scales, size_of::<f32>())?;
+        let levels = after(signs, sign_words(dims) * size_of::<u64>())?;
+        Some(Sections { owners, hashes, scales, signs, levels, end: levels.checked_add(rows.checked_mul(dims)?)? })
     }
 
-    fn ranges(self) -> [std::ops::Range<usize>; 4] {
-        [self.owners..self.hashes, self.hashes..self.scales, self.scales..self.levels, self.levels..self.end]
+    fn ranges(self) -> [std::ops::Range<usize>; 5] {
+        let Sections { owners, hashes, scales, signs, levels, end } = self;
+        [owners..hashes, hashes..scales, scales..signs, signs..levels, levels..end]
     }
 }
 
@@ -133,6 +137,11 @@ impl SegmentRows {
         self.hashes.iter().for_each(|hash| bytes.extend_from_slice(&hash.to_le_bytes()));
         bytes.resize(sections.scales, 0);
         self.scales.iter().for_each(|scale| bytes.extend_from_slice(&scale.to_le_bytes()));
+        bytes.resize(sections.signs, 0);
+        self.levels
+            .chunks_exact(dims.max(1))
+            .flat_map(signs)
+            .for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
         bytes.resize(sections.levels, 0);
         bytes.extend_from_slice(bytemuck::cast_slice(&self.levels));
         let number = |number: usize| u32::try_from(number).map(u32::to_le_bytes).map_err(|_| too_large());
@@ -243,6 +252,13 @@ impl VectorSegment {
         scales[rows].iter().map(|bytes| f32::from_le_bytes(*bytes))
     }
 
+    /// The signs of these rows, in words, one row after the other.
+    pub(crate) fn signs(&self, rows: std::ops::Range<usize>) -> &[[u8; 8]] {
+        let words = sign_words(self.dims);
+        let (signs, _) = self.map[self.sections.signs..].as_chunks::<8>();
+        &signs[rows.start * words..rows.end * words]
+    }
+
     /// The numbers of these rows, one row after the other.
     pub(crate) fn levels(&self, rows: std::ops::Range<usize>) -> &[i8] {
         let start = self.sections.levels;
@@ -291,6 +307,8 @@ mod tests {
                 );
             }
             assert_eq!(read.levels(0..read.rows()), written.levels);
+            let of_rows = written.levels.chunks_exact(dims).flat_map(signs).map(u64::to_le_bytes);
+            assert!(read.signs(0..read.rows()).iter().copied().eq(of_rows));
             assert!(VectorSegment::open(&path, 8, dims).is_err(), "another model");
             assert!(VectorSegment::open(&path, 9, dims + 1).is_err(), "other vectors");
         }

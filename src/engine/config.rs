@@ -89,6 +89,8 @@ pub struct Config {
     pub embed: EmbedChoice,
     /// The folder of the model that embeds them; `None` is the table of word vectors.
     pub model: Option<PathBuf>,
+    /// Whether the table of word vectors may take the place of a model's vectors.
+    pub replace_vectors: bool,
 }
 
 impl Config {
@@ -121,6 +123,7 @@ impl Default for Config {
             wait_for_writer: false,
             embed: EmbedChoice::Auto,
             model: None,
+            replace_vectors: false,
         }
     }
 }
@@ -223,6 +226,13 @@ impl EngineBuilder {
     /// embedded again. Default: the table of word vectors, which is much faster and finds a little less.
     pub fn model(mut self, dir: impl Into<PathBuf>) -> Self {
         self.config.model = Some(dir.into());
+        self
+    }
+
+    /// Whether an embedding without a model throws away the vectors of a model that was chosen before. Default: it leaves them
+    /// as they are, and embeds nothing.
+    pub fn replace_vectors(mut self, replace: bool) -> Self {
+        self.config.replace_vectors = replace;
         self
     }
 

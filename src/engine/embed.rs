@@ -28,7 +28,7 @@ use xxhash_rust::xxh3::xxh3_64;
 const ROUND_FILES: usize = 512;
 /// Bytes of a round, unless one file has more: their text is held in memory.
 const ROUND_BYTES: u64 = 16 << 20;
-/// Files that could not be read are tried again by the next embedding; of more than this, only the first ones.
+/// Files that could not be embedded are tried again by the next embedding. With more than this, something else is wrong.
 const AGAIN_MAX: usize = 4096;
 /// How old rows get before they are published: what a kill costs at most.
 const CHECKPOINT: Duration = Duration::from_secs(60);
@@ -63,7 +63,7 @@ pub struct EmbedReport {
     pub bytes: u64,
     /// Chunks of them.
     pub chunks: u64,
-    /// Chunks among those whose content was embedded before.
+    /// Chunks among those whose content was embedded before, in this embedding or an earlier one.
     pub reused: u64,
     /// Chunks without a word; they have no vector.
     pub wordless: u64,
@@ -77,6 +77,9 @@ pub struct EmbedReport {
     pub failed: u64,
     /// What embedded them, and how that went; empty when there was nothing to do.
     pub device: String,
+    /// Whether nothing was done because the index has the vectors of a model that was chosen, and none is chosen now: see
+    /// [`EngineBuilder::replace_vectors`](crate::EngineBuilder::replace_vectors).
+    pub kept_model: bool,
     /// Whether it was cancelled.
     pub cancelled: bool,
     /// Seconds it took.
@@ -164,6 +167,15 @@ struct Found {
     /// The ids of all versions that are published, one bit each.
     living: Vec<u64>,
     published: Published,
+    /// Which file the metadata store is: another one when the index was made anew.
+    index: Option<(u64, u64)>,
+}
+
+impl Found {
+    /// Whether the version of a file is published.
+    fn lives(&self, id: FileId) -> bool {
+        self.living.get(id as usize / 64).is_some_and(|word| word >> (id % 64) & 1 != 0)
+    }
 }
 
 /// An embedding under way.
@@ -184,28 +196,51 @@ fn embed(engine: &Engine, shared: &Shared) -> Result<Option<EmbedReport>, RunErr
     let layout = &engine.inner.layout;
     let failed = |error: StoreError| layout.run_error(error);
     let Some(embedder) = engine.embedder()? else { return Ok(Some(EmbedReport::default())) };
-    let store = engine.existing_store()?;
-    let reader = StoreReader::begin(&store).map_err(failed)?;
+    let (store, reader) = match lock::between_runs(layout, &shared.cancelled, || {
+        let store = engine.existing_store()?;
+        let reader = StoreReader::begin(&store).map_err(|error| layout.store_error(error))?;
+        Ok((store, reader))
+    }) {
+        Err(OpenError::Busy { .. }) => return Ok(Some(EmbedReport { cancelled: true, ..EmbedReport::default() })),
+        begun => begun?,
+    };
+    // What a run has left in the middle of a publication, the next one publishes first.
+    if store.pending().map_err(failed)?.is_some() {
+        return Ok(Some(EmbedReport::default()));
+    }
     let published = reader.published().map_err(failed)?;
     let known = match reader.vectors_state() {
         Ok(state) => state,
         Err(error) => {
             drop(reader);
-            return forget(engine, &store, &error).map(|()| None);
+            return forget(engine, &store, &error, &shared.cancelled).map(|()| None);
         }
     };
-    let writer = VectorWriter::open(&layout.vectors_dir(), known.clone(), &published, embedder.id(), embedder.dims());
+    if known.chosen && known.model != embedder.id() && !embedder.is_model() && !engine.config().replace_vectors {
+        return Ok(Some(EmbedReport { kept_model: true, ..EmbedReport::default() }));
+    }
+    let maker = (embedder.id(), embedder.is_model());
+    let writer = VectorWriter::open(&layout.vectors_dir(), known.clone(), &published, maker, embedder.dims());
+    if !writer.is_whole() {
+        let now = StoreReader::begin(&store).and_then(|reader| reader.vectors_state()).map_err(failed)?;
+        // Parts that are not there any more were replaced meanwhile.
+        if now != known {
+            return Ok(None);
+        }
+    }
     // Nothing was published since, and nothing is left to do.
     let is_current = writer.state() == &known && known.generation == published.generation && known.again.is_empty();
     if is_current && known.done_below >= published.next_file {
         return Ok(Some(EmbedReport { seconds: started.elapsed().as_secs_f64(), ..EmbedReport::default() }));
     }
-    let found = find_pending(&reader, &writer, published).map_err(failed)?;
+    let mut found = find_pending(&reader, &writer, published).map_err(failed)?;
+    found.index = store.identity();
     drop((reader, store));
     let report = EmbedReport { pending: found.pending.len() as u64, ..EmbedReport::default() };
     shared.of.store(report.pending, Relaxed);
     let state = writer.state();
-    let progress = Progress { done_below: state.done_below, again: state.again.clone(), cut: state.cut };
+    let mut progress = Progress { done_below: state.done_below, again: state.again.clone() };
+    progress.again.retain(|id| found.lives(*id));
     let cancelled = &*shared.cancelled;
     // There is nothing to be set up for nothing.
     let session = if report.pending == 0 { Session::idle() } else { session(&embedder, shared)? };
@@ -225,10 +260,10 @@ fn session<'e>(embedder: &'e Embedder, shared: &Shared) -> Result<Session<'e>, R
 }
 
 /// What was noted cannot be read: everything is embedded again.
-fn forget(engine: &Engine, store: &Store, error: &StoreError) -> Result<(), RunError> {
+fn forget(engine: &Engine, store: &Store, error: &StoreError, cancelled: &AtomicBool) -> Result<(), RunError> {
     tracing::warn!(%error, "everything is embedded again");
     let layout = &engine.inner.layout;
-    let _lock = lock::acquire(layout)?;
+    let _lock = lock::wait(layout, cancelled)?;
     store.forget_vectors().map_err(|error| layout.run_error(error))
 }
 
@@ -249,7 +284,7 @@ fn find_pending(reader: &StoreReader, writer: &VectorWriter, published: Publishe
     })?;
     // As they were found, a directory at a time; and so everything before a file was dealt with when it was.
     pending.sort_unstable_by_key(|file| file.meta.id);
-    Ok(Found { pending, living, published })
+    Ok(Found { pending, living, published, index: None })
 }
 
 impl Embedding<'_> {
@@ -303,7 +338,6 @@ impl Embedding<'_> {
         texts.retain(|_| *keep.next().unwrap_or(&true));
         let mut keep = is_new.iter();
         hashes.retain(|_| *keep.next().unwrap_or(&true));
-        self.report.reused += (is_new.len() - hashes.len()) as u64;
         let made = Mutex::new(&mut wanted);
         let failed = self.session.embed(&texts, &|number, vector| {
             let mut levels = vec![0; vector.len()];
@@ -313,29 +347,41 @@ impl Embedding<'_> {
         let failed = failed.map_err(|detail| OpenError::Setting { setting: "embed", detail })?;
         let failed: HashSet<u64> = failed.into_iter().map(|number| hashes[number]).collect();
         self.report.failed += failed.len() as u64;
+        if !texts.is_empty() && failed.len() == texts.len() {
+            let detail = format!("{} has failed on all of {} chunks", self.session.device(), texts.len());
+            return Err(OpenError::Setting { setting: "embed", detail }.into());
+        }
         // Some of the round may have no vector yet: it is left to the next embedding.
         if self.cancelled.load(Relaxed) {
             return Ok(());
         }
+        let before = self.report.chunks;
         for (file, outcome) in round.iter().zip(outcomes) {
-            self.take_file(file, outcome, &wanted);
+            self.progress.again.retain(|id| *id != file.meta.id);
             if !failed.is_empty() && outcome.has_any(&failed) {
-                self.again(file.meta.id);
+                // Nothing of it is kept: what was embedded is found again by its content, or embedded again.
+                self.again(file.meta.id)?;
+            } else {
+                self.take_file(file, outcome, &wanted)?;
             }
+            self.progress.done_below = self.progress.done_below.max(file.meta.id + 1);
         }
-        self.progress.done_below = round.last().map_or(0, |file| file.meta.id + 1).max(self.progress.done_below);
+        self.report.reused += (self.report.chunks - before).saturating_sub(texts.len() as u64);
         Ok(())
     }
 
-    fn take_file(&mut self, file: &Pending, outcome: &Outcome, vectors: &HashMap<u64, Option<(f32, Vec<i8>)>>) {
+    fn take_file(
+        &mut self,
+        file: &Pending,
+        outcome: &Outcome,
+        vectors: &HashMap<u64, Option<(f32, Vec<i8>)>>,
+    ) -> Result<(), RunError> {
         let report = &mut self.report;
-        self.progress.again.retain(|id| *id != file.meta.id);
         match outcome {
             Outcome::Cut { chunks, more, .. } => {
                 report.files += 1;
                 report.bytes += file.meta.size;
                 report.cut += u64::from(*more);
-                self.progress.cut += u64::from(*more);
                 for (chunk, hash) in chunks {
                     let Some(Some((scale, levels))) = vectors.get(hash) else {
                         report.wordless += 1;
@@ -348,21 +394,31 @@ impl Embedding<'_> {
                     self.writer.add(owner, *hash, *scale, levels);
                 }
             }
-            // The run that finds the change gives the file another id.
-            Outcome::Changed => report.changed += 1,
+            // The run that finds the change gives the file another id, unless it is changed back before.
+            Outcome::Changed => {
+                report.changed += 1;
+                self.again(file.meta.id)?;
+            }
             Outcome::Unreadable(error) => {
                 tracing::debug!(name = %file.name.escape_ascii(), %error, "not embedded");
                 report.unreadable += 1;
-                self.again(file.meta.id);
+                self.again(file.meta.id)?;
             }
             Outcome::Cancelled => {}
         }
+        Ok(())
     }
 
-    fn again(&mut self, id: FileId) {
-        if self.progress.again.len() < AGAIN_MAX {
-            self.progress.again.push(id);
+    /// The next embedding is to try this file again.
+    fn again(&mut self, id: FileId) -> Result<(), RunError> {
+        if self.progress.again.len() >= AGAIN_MAX {
+            let path = self.engine.index_dir().to_path_buf();
+            let detail =
+                format!("{AGAIN_MAX} files could not be embedded: see whether the tree can be read, and embed again");
+            return Err(RunError::Store { path, detail });
         }
+        self.progress.again.push(id);
+        Ok(())
     }
 
     /// Publishes what there is, as soon as no run is writing; not at all when it is cancelled before that. Returns false when
@@ -376,16 +432,16 @@ impl Embedding<'_> {
         };
         let store = self.engine.existing_store()?;
         let now = StoreReader::begin(&store).and_then(|reader| reader.published()).map_err(failed)?;
-        let Found { living, published, .. } = &self.found;
+        let found = &self.found;
         // Ids are counted from the beginning in an index that was made anew.
-        if now.generation < published.generation || now.next_file < published.next_file {
+        let is_older = now.generation < found.published.generation || now.next_file < found.published.next_file;
+        if is_older || store.identity() != found.index {
             return Ok(false);
         }
-        // What lives is known of the generation that it began with.
-        let lives = |id: FileId| living.get(id as usize / 64).is_some_and(|word| word >> (id % 64) & 1 != 0);
         self.progress.again.sort_unstable();
         self.published = Instant::now();
-        self.writer.publish(&store, published, &self.progress, &lives).map_err(failed)
+        // What lives is known of the generation that it began with.
+        self.writer.publish(&store, &found.published, &self.progress, &|id| found.lives(id)).map_err(failed)
     }
 }
 

@@ -83,8 +83,20 @@ pub(super) fn wait(layout: &Layout, cancelled: &AtomicBool) -> Result<PidLock, O
     }
 }
 
-/// How long a lock is asked for before it counts as held: symbols are written in a moment, a run takes longer.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// What `look` sees while no run is under way: no file has an id that is not published yet, so nothing below the smallest free
+/// one is still to come. Gives up when it is `cancelled`.
+pub(super) fn between_runs<T>(
+    layout: &Layout,
+    cancelled: &AtomicBool,
+    look: impl FnOnce() -> Result<T, OpenError>,
+) -> Result<T, OpenError> {
+    let _lock = wait(layout, cancelled)?;
+    look()
+}
+
+/// How long a lock is asked for before it counts as held: symbols and vectors are written in a moment (of vectors, some tens of
+/// megabytes), a run takes longer.
+const PATIENCE: Duration = Duration::from_millis(1000);
 
 /// Takes the writer's lock, creating the index directory when it is not there.
 pub(super) fn acquire(layout: &Layout) -> Result<PidLock, OpenError> {

@@ -93,7 +93,7 @@ impl Snapshot {
         // Before the generation is looked up: it may be fresher than that, not staler.
         let freshness = freshness::read(layout);
         let mut last = None;
-        for _ in 0..OPEN_ATTEMPTS {
+        for attempt in 1..=OPEN_ATTEMPTS {
             let open = || -> Result<(Searcher, Published), StoreError> {
                 let reader = StoreReader::begin(&store)?;
                 let published = reader.published()?;
@@ -102,6 +102,9 @@ impl Snapshot {
                 let text = TextReader::open(&engine.text_dir(), meta)?;
                 let generation = published.generation;
                 let vectors = Vectors::open(&layout.vectors_dir(), reader.vectors_state(), engine.get_embedder());
+                if vectors.lacks_part() && attempt < OPEN_ATTEMPTS {
+                    return Err(StoreError::Damaged("vectors".into()));
+                }
                 let searcher = Searcher::open(&layout.root, &layout.index_dir, generation, reader, text, vectors)?;
                 Ok((searcher, published))
             };

@@ -84,9 +84,14 @@ fn extract(engine: &Engine, shared: &Shared) -> Result<SymbolReport, RunError> {
     }
     let layout = &engine.inner.layout;
     let failed = |error: StoreError| layout.run_error(error);
-    let store = engine.existing_store()?;
-    let Found { mut pending, known, state, published } = find_pending(&store).map_err(failed)?;
-    drop(store);
+    let begun = lock::between_runs(layout, &shared.cancelled, || {
+        let store = engine.existing_store()?;
+        find_pending(&store).map_err(|error| layout.store_error(error))
+    });
+    let Found { mut pending, known, state, published } = match begun {
+        Err(OpenError::Busy { .. }) => return Ok(SymbolReport { cancelled: true, ..SymbolReport::default() }),
+        begun => begun?,
+    };
     // Files that nothing is known of yet are looked at again.
     let mut settled = published.next_file;
     let mut report = SymbolReport { pending: pending.len() as u64, ..SymbolReport::default() };

@@ -3,7 +3,7 @@
 
 use super::answer::Refusal;
 use super::jobs::{Job, Jobs, lock};
-use super::keeper::{Command, Keeper};
+use super::keeper::{Command, Keeper, Kept};
 use super::latencies::Latencies;
 use super::snapshots::Snapshots;
 use leindex_engine::{Engine, OpenError, QueryError};
@@ -194,6 +194,13 @@ impl Server {
                 let last = detail.lines().last().unwrap_or(detail).trim();
                 let reason = last.strip_prefix("error: ").unwrap_or(last);
                 Refusal::Wrong(format!("no regular expression: {reason}: correct it, or search for it as it is"))
+            }
+            QueryError::NoVectors { detail, .. } => {
+                let begins = |kept: &Kept| kept.embedding.is_some() || kept.embedded.is_none();
+                Refusal::Wrong(match self.project().is_ok_and(|project| project.keeper.with(begins)) {
+                    true => "the files are being embedded: call again in a moment, or use mode text until then".into(),
+                    false => format!("no search by meaning: {detail}"),
+                })
             }
             other => Refusal::Wrong(other.to_string()),
         }

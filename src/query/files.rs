@@ -39,6 +39,8 @@ pub struct FileMatches {
     pub unreadable: usize,
     /// As [`SearchResult::symbols_pending`].
     pub symbols_pending: usize,
+    /// Files that are not embedded yet, in [`Mode::Semantic`] and [`Mode::Hybrid`].
+    pub not_embedded: usize,
     /// Whether the limit cut the answer.
     pub truncated: bool,
     /// The generation that answered.
@@ -56,10 +58,10 @@ impl FileMatches {
 
 /// Files that are near to a question: what is counted of each is its nearest chunk.
 fn nearest_files(found: SearchResult) -> FileMatches {
-    let SearchResult { candidates, files_read, unreadable, truncated, plan, .. } = found;
+    let SearchResult { candidates, files_read, unreadable, truncated, plan, not_embedded, .. } = found;
     let file = |hit: Hit| FileMatch { path: hit.path, lines: 1, score: hit.score };
     let files = found.hits.into_iter().map(file).collect();
-    FileMatches { files, candidates, files_read, unreadable, truncated, plan, ..FileMatches::default() }
+    FileMatches { files, candidates, files_read, unreadable, truncated, plan, not_embedded, ..FileMatches::default() }
 }
 
 impl Searcher {
@@ -142,7 +144,17 @@ fn symbol_counts(query: &Query, found: SearchResult) -> FileMatches {
         files.sort_by(|a, b| a.path.cmp(&b.path));
     }
     let SearchResult { candidates, files_read, unreadable, symbols_pending, plan, .. } = found;
-    FileMatches { files, candidates, files_read, unreadable, symbols_pending, truncated, plan, generation: 0 }
+    FileMatches {
+        files,
+        candidates,
+        files_read,
+        unreadable,
+        symbols_pending,
+        truncated,
+        plan,
+        generation: 0,
+        not_embedded: 0,
+    }
 }
 
 /// The terms of a query, as those of a file are compared with them.

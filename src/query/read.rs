@@ -71,6 +71,11 @@ impl Candidate {
         now.len() == self.size && now.modified().ok().and_then(since) == Some(self.mtime_ns)
     }
 
+    /// Bytes, as they are on record.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Path relative to the root.
     pub(super) fn path(&self) -> &[u8] {
         &self.path_nul[..self.path_nul.len() - 1]

@@ -9,20 +9,23 @@ use super::filter::Filter;
 use super::read::{Candidate, read_indexed};
 use super::searcher::Searcher;
 use super::text::{first_words, query_for};
-use super::vectors::{NO_FILE, Rows};
+use super::vectors::{NO_FILE, Rows, row_set};
 use super::{Hit, Query, SearchResult};
-use crate::embed::{Question, VectorSegment};
+use crate::embed::{NEAREST, Question, VectorSegment};
 use crate::error::QueryError;
 use crate::record::bytes_path;
 use crate::text::encoding::{Decoded, decode};
 use crate::text::segment::DocFile;
 use std::io;
 use tantivy::collector::{Collector, SegmentCollector};
+use tantivy::query::AllQuery;
 use tantivy::{DocId, Score, SegmentOrdinal, SegmentReader};
 
 /// Files whose scores are computed again with the exact question, and as many times the limit.
 const RESCORED_MIN: usize = 50;
 const RESCORED_TIMES: usize = 4;
+/// Chunks that are looked at for each file that is wanted: the nearest ones may all be of few files.
+const CHUNKS_A_FILE: usize = 40;
 /// The share of meaning in a hybrid score; the rest is that of words.
 const MEANING_SHARE: f32 = 0.5;
 
@@ -47,29 +50,34 @@ impl Searcher {
         let rows = self.vectors.rows(self);
         let mut result = SearchResult { not_embedded: rows.pending, plan: "vectors".into(), ..SearchResult::default() };
         let accepted = self.accepted(rows, filter)?;
+        let accepted = accepted.as_deref();
         let asked = embedder.question(&query.pattern);
         let asked = asked.map_err(|detail| QueryError::NoVectors { path: self.index_dir.clone(), detail })?;
         let question = asked.map(Question::new);
         let mut near = vec![NOWHERE; rows.files.len()];
-        if let Some(question) = &question {
-            scan(question, parts, rows, &accepted, filter, &mut near);
+        let limit = query.limit_or_all();
+        // Signs are enough to tell the nearest chunks of all; how scores vary over all files they do not tell.
+        let by_signs = !hybrid && accepted.is_none() && limit <= NEAREST / CHUNKS_A_FILE;
+        match &question {
+            Some(question) if by_signs => nearest(question, parts, rows, &mut near),
+            Some(question) => scan(question, parts, rows, accepted, &mut near),
+            None => {}
         }
-        let words = if hybrid { self.word_scores(query, rows, filter, &accepted)? } else { None };
+        let words = if hybrid { self.word_scores(query, rows)? } else { None };
         if let Some(words) = words {
             result.plan = "vectors and words".into();
-            fuse(&mut near, &words);
+            fuse(&mut near, &words, accepted);
         }
-        let limit = query.limit_or_all();
         let mut best: Vec<u32> =
             (0..near.len() as u32).filter(|at| near[*at as usize].score > f32::NEG_INFINITY).collect();
-        result.candidates = best.len();
+        result.candidates = if by_signs && question.is_some() { rows.embedded } else { best.len() };
         let by_score = |a: &u32, b: &u32| near[*b as usize].score.total_cmp(&near[*a as usize].score).then(a.cmp(b));
         let kept = limit.saturating_mul(RESCORED_TIMES).max(RESCORED_MIN).min(best.len());
         if kept < best.len() {
             best.select_nth_unstable_by(kept, by_score);
             best.truncate(kept);
         }
-        if let Some(question) = question.as_ref().filter(|_| !hybrid) {
+        if let Some(question) = question.as_ref().filter(|_| !hybrid && !by_signs) {
             for &at in &best {
                 let near = &mut near[at as usize];
                 if let Some((part, row)) = near.chunk {
@@ -85,45 +93,49 @@ impl Searcher {
         Ok(result)
     }
 
-    /// Which of the files pass the globs.
+    /// Which of the files pass the filter; `None` when all do.
     fn accepted(&self, rows: &Rows, filter: &Filter) -> Result<Option<Vec<bool>>, QueryError> {
-        if !filter.has_globs() {
+        if !filter.has_globs() && filter.languages.is_empty() {
             return Ok(None);
         }
-        let accepts = |file: &DocFile| {
-            let mut accepts = false;
-            let looked = self.with_name(*file, |dir, name| accepts = filter.accepts(dir, name));
-            looked.map(|()| accepts).map_err(|error| self.failed(error))
-        };
-        rows.files.iter().map(accepts).collect::<Result<_, _>>().map(Some)
+        let mut accepted = vec![false; rows.files.len()];
+        self.for_each_score(&*self.in_languages(Box::new(AllQuery), filter), rows, |at, _| accepted[at] = true)?;
+        for (file, accepted) in rows.files.iter().zip(&mut accepted).filter(|(_, accepted)| **accepted) {
+            *accepted = false;
+            self.with_name(*file, |dir, name| *accepted = filter.accepts(dir, name))
+                .map_err(|error| self.failed(error))?;
+        }
+        Ok(Some(accepted))
     }
 
-    /// What BM25 says of each file: nothing of those without any of the words, or that are not accepted. `None` when the
-    /// question has no words.
-    fn word_scores(
-        &self,
-        query: &Query,
-        rows: &Rows,
-        filter: &Filter,
-        accepted: &Option<Vec<bool>>,
-    ) -> Result<Option<Vec<f32>>, QueryError> {
+    /// What BM25 says of each file: nothing of those without any of the words. `None` when the question has no words.
+    fn word_scores(&self, query: &Query, rows: &Rows) -> Result<Option<Vec<f32>>, QueryError> {
         let words = first_words(&query.pattern);
         if words.is_empty() {
             return Ok(None);
         }
-        let any = self.in_languages(query_for(&words, self.text.fields, true), filter);
-        let found = self.text.searcher.search(&*any, &AllScores);
         let mut scores = vec![0.0; rows.files.len()];
-        for (segment, scored) in found.map_err(|error| self.failed(error))? {
+        self.for_each_score(&*query_for(&words, self.text.fields, true), rows, |at, score| scores[at] = score)?;
+        Ok(Some(scores))
+    }
+
+    /// Calls `each` with the place of every file that satisfies the query, and its score.
+    fn for_each_score(
+        &self,
+        query: &dyn tantivy::query::Query,
+        rows: &Rows,
+        mut each: impl FnMut(usize, f32),
+    ) -> Result<(), QueryError> {
+        let found = self.text.searcher.search(query, &AllScores).map_err(|error| self.failed(error))?;
+        for (segment, scored) in found {
             for (doc, score) in scored {
                 let file = self.segments[segment as usize].file(doc);
-                let Ok(at) = rows.files.binary_search_by_key(&file.id, |file| file.id) else { continue };
-                if accepted.as_ref().is_none_or(|accepted| accepted[at]) {
-                    scores[at] = score;
+                if let Ok(at) = rows.files.binary_search_by_key(&file.id, |file| file.id) {
+                    each(at, score);
                 }
             }
         }
-        Ok(Some(scores))
+        Ok(())
     }
 
     /// Reads the files, best first, until there are as many hits as wanted.
@@ -167,25 +179,23 @@ impl Searcher {
     }
 }
 
-/// Compares every chunk of the accepted files with the question.
-fn scan(
-    question: &Question,
-    parts: &[VectorSegment],
-    rows: &Rows,
-    accepted: &Option<Vec<bool>>,
-    filter: &Filter,
-    near: &mut [Near],
-) {
-    let languages: Vec<u16> = filter.languages.iter().map(|language| language.code()).collect();
-    for (part, (segment, files)) in (0u32..).zip(parts.iter().zip(&rows.of_parts)) {
-        let mut wanted = vec![0u64; files.len().div_ceil(64)];
-        for (row, &file) in files.iter().enumerate() {
-            let is_wanted = file != NO_FILE
-                && accepted.as_ref().is_none_or(|accepted| accepted[file as usize])
-                && (languages.is_empty() || languages.contains(&segment.owner(row).language));
-            wanted[row / 64] |= u64::from(is_wanted) << (row % 64);
+/// Compares those chunks with the question whose signs are nearest to it.
+fn nearest(question: &Question, parts: &[VectorSegment], rows: &Rows, near: &mut [Near]) {
+    for (part, row) in question.nearest(parts, &rows.living, NEAREST) {
+        let score = question.score(&parts[part as usize], row as usize);
+        let near = &mut near[rows.of_parts[part as usize][row as usize] as usize];
+        if score > near.score {
+            *near = Near { score, chunk: Some((part, row)) };
         }
-        question.scan(segment, &wanted, |row, score| {
+    }
+}
+
+/// Compares every chunk of the accepted files with the question.
+fn scan(question: &Question, parts: &[VectorSegment], rows: &Rows, accepted: Option<&[bool]>, near: &mut [Near]) {
+    for (part, (segment, files)) in (0u32..).zip(parts.iter().zip(&rows.of_parts)) {
+        let chosen = accepted.map(|accepted| row_set(files, |file| file != NO_FILE && accepted[file as usize]));
+        let wanted = chosen.as_ref().unwrap_or(&rows.living[part as usize]);
+        question.scan(segment, wanted, |row, score| {
             let near = &mut near[files[row] as usize];
             if score > near.score {
                 *near = Near { score, chunk: Some((part, row as u32)) };
@@ -194,13 +204,15 @@ fn scan(
     }
 }
 
-/// Puts the sum of both standard scores in the place of the nearness. A file without vectors is as near as the average.
-fn fuse(near: &mut [Near], words: &[f32]) {
+/// Puts the sum of both standard scores in the place of the nearness, each relative to how it varies over the accepted files. A
+/// file without vectors is as near as the average.
+fn fuse(near: &mut [Near], words: &[f32], accepted: Option<&[bool]>) {
+    let is_accepted = |at: usize| accepted.is_none_or(|accepted| accepted[at]);
     let embedded = || near.iter().map(|near| near.score).filter(|score| *score > f32::NEG_INFINITY);
     let meaning = Standard::of(embedded);
-    let of_words = Standard::of(|| words.iter().copied());
-    for (near, words) in near.iter_mut().zip(words) {
-        if near.chunk.is_none() && *words <= 0.0 {
+    let of_words = Standard::of(|| (0..words.len()).filter(|at| is_accepted(*at)).map(|at| words[at]));
+    for (at, (near, words)) in near.iter_mut().zip(words).enumerate() {
+        if !is_accepted(at) || near.chunk.is_none() && *words <= 0.0 {
             continue;
         }
         let means = if near.chunk.is_some() { meaning.score(near.score) } else { 0.0 };
@@ -227,8 +239,7 @@ impl Standard {
     }
 }
 
-/// The line of a chunk that has most of the words, or its first one that is not blank. `None` when there is no such chunk any
-/// more.
+/// The line of a chunk that has most of the words, or its first one that is not blank. `None` when the file has changed.
 fn show(
     query: &Query,
     candidate: &Candidate,
@@ -237,6 +248,10 @@ fn show(
     terms: &[&[u8]],
     scratch: &mut String,
 ) -> Option<Hit> {
+    // In another file, the same lines are something else.
+    if content.len() as u64 != candidate.size() {
+        return None;
+    }
     let Decoded::Text { text, .. } = decode(content, scratch) else { return None };
     let (first, count) = lines.unwrap_or((0, usize::MAX));
     let mut best: Option<(usize, usize, std::ops::Range<usize>)> = None;

@@ -18,6 +18,7 @@ pub(super) const NO_FILE: u32 = u32::MAX;
 pub(crate) struct Vectors {
     state: VectorsState,
     parts: Result<Vec<VectorSegment>, String>,
+    lacks_part: bool,
     embedder: GetEmbedder,
     rows: OnceLock<Rows>,
 }
@@ -28,6 +29,10 @@ pub(super) struct Rows {
     pub(super) files: Vec<DocFile>,
     /// For each row of each part, the place of its file in `files`, or [`NO_FILE`].
     pub(super) of_parts: Vec<Vec<u32>>,
+    /// The rows that have one: bit `row % 64` of word `row / 64`.
+    pub(super) living: Vec<Vec<u64>>,
+    /// Files that are embedded and have a row.
+    pub(super) embedded: usize,
     /// Files that are not embedded yet.
     pub(super) pending: usize,
 }
@@ -40,11 +45,18 @@ impl Vectors {
             Err(error) => (VectorsState::default(), Some(error.to_string())),
         };
         let open = |part: &VectorsPart| VectorSegment::open_part(dir, part.number, part.rows, state.model, state.dims);
-        let parts = match problem {
-            Some(problem) => Err(problem),
-            None => state.parts.iter().map(open).collect::<Result<_, _>>().map_err(|error| error.to_string()),
+        let parts: std::io::Result<Vec<VectorSegment>> = match problem {
+            Some(problem) => Err(std::io::Error::other(problem)),
+            None => state.parts.iter().map(open).collect(),
         };
-        Vectors { state, parts, embedder, rows: OnceLock::new() }
+        let lacks_part = parts.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+        let parts = parts.map_err(|error| error.to_string());
+        Vectors { state, parts, lacks_part, embedder, rows: OnceLock::new() }
+    }
+
+    /// Whether a part was not there: it may just have been replaced by a newer one.
+    pub(crate) fn lacks_part(&self) -> bool {
+        self.lacks_part
     }
 
     /// How far embedding has come.
@@ -86,11 +98,21 @@ impl Vectors {
         self.rows.get_or_init(|| {
             let mut files: Vec<DocFile> = searcher.segments.iter().flat_map(|segment| segment.all_files()).collect();
             files.sort_unstable_by_key(|file| file.id);
-            let of_parts = self.parts.iter().flatten().map(|part| places(part, &files)).collect();
+            let of_parts: Vec<Vec<u32>> = self.parts.iter().flatten().map(|part| places(part, &files)).collect();
+            let living = of_parts.iter().map(|files| row_set(files, |file| file != NO_FILE)).collect();
+            let mut has_row = vec![false; files.len()];
+            of_parts.iter().flatten().filter(|file| **file != NO_FILE).for_each(|file| has_row[*file as usize] = true);
+            let embedded = has_row.into_iter().filter(|has_row| *has_row).count();
             let pending = files.iter().filter(|file| !self.state.is_done(file.id)).count();
-            Rows { files, of_parts, pending }
+            Rows { files, of_parts, living, embedded, pending }
         })
     }
+}
+
+/// The rows whose file is `wanted`, as a set of bits.
+pub(super) fn row_set(files: &[u32], wanted: impl Fn(u32) -> bool) -> Vec<u64> {
+    let word = |files: &[u32]| files.iter().enumerate().map(|(bit, &file)| u64::from(wanted(file)) << bit).sum();
+    files.chunks(64).map(word).collect()
 }
 
 fn places(part: &VectorSegment, files: &[DocFile]) -> Vec<u32> {

@@ -210,6 +210,11 @@ impl Store {
         self.file != identity(&self.dir.join(FILE))
     }
 
+    /// Which file this environment is: another one when the index was thrown away or repaired.
+    pub(crate) fn identity(&self) -> Option<(u64, u64)> {
+        self.file
+    }
+
     /// Whether nobody else in this process has the environment open, so that dropping this handle closes it.
     pub(crate) fn is_last_handle(&self) -> bool {
         Arc::strong_count(&self.readers) == 1

@@ -62,6 +62,8 @@ pub(crate) struct VectorsPart {
 pub(crate) struct VectorsState {
     /// What made them; vectors of different models are never mixed.
     pub(crate) model: u128,
+    /// Whether that was a model, which somebody chose, and not the table of word vectors.
+    pub(crate) chosen: bool,
     /// Numbers a vector.
     pub(crate) dims: u32,
     /// The generation that was published when it was written, and its smallest id that was never used.
@@ -71,8 +73,6 @@ pub(crate) struct VectorsState {
     pub(crate) done_below: FileId,
     /// but for these.
     pub(crate) again: Vec<FileId>,
-    /// Files of which the first chunks only have vectors.
-    pub(crate) cut: u64,
     /// The smallest number of a part that was never used.
     pub(crate) next_part: u32,
     pub(crate) parts: Vec<VectorsPart>,

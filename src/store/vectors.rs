@@ -5,12 +5,12 @@
 
 use super::env::Store;
 use super::read::StoreReader;
-use super::schema::{Fields, META_VECTORS, VectorsPart, VectorsState, damaged, seal, unseal};
+use super::schema::{Fields, META_VECTORS, Published, VectorsPart, VectorsState, damaged, seal, unseal};
 use crate::error::StoreError;
 
-/// Of two records, the one that was written later; `None` when neither can be read.
+/// Of two records, the one that was written later; `None` when neither can be read. Numbers of parts only grow.
 pub(crate) fn newer_vectors(known: Option<Vec<u8>>, found: &[u8]) -> Option<Vec<u8>> {
-    let age = |value: &[u8]| decode(value).ok().map(|state| (state.generation, state.done_below, state.next_part));
+    let age = |value: &[u8]| decode(value).ok().map(|state| (state.next_part, state.generation, state.done_below));
     let newer = age(found).filter(|age_found| known.as_deref().and_then(age).is_none_or(|known| known < *age_found));
     if newer.is_some() { Some(found.to_vec()) } else { known }
 }
@@ -20,7 +20,7 @@ fn encode(state: &VectorsState) -> Vec<u8> {
     value.extend_from_slice(&state.model.to_le_bytes());
     value.extend_from_slice(&state.dims.to_le_bytes());
     value.extend_from_slice(&state.generation.to_le_bytes());
-    value.extend_from_slice(&state.cut.to_le_bytes());
+    value.push(u8::from(state.chosen));
     for number in [state.next_file, state.done_below, state.next_part, state.again.len() as u32] {
         value.extend_from_slice(&number.to_le_bytes());
     }
@@ -35,7 +35,7 @@ fn decode(value: &[u8]) -> Result<VectorsState, StoreError> {
     let mut fields = Fields(unseal("state of vectors", META_VECTORS, value)?);
     let mut decode = || -> Option<VectorsState> {
         let model = fields.take().map(u128::from_le_bytes)?;
-        let (dims, generation, cut) = (fields.u32()?, fields.u64()?, fields.u64()?);
+        let (dims, generation, chosen) = (fields.u32()?, fields.u64()?, fields.take::<1>()?[0] != 0);
         let (next_file, done_below, next_part) = (fields.u32()?, fields.u32()?, fields.u32()?);
         let count = fields.u32()?;
         let again = (0..count).map(|_| fields.u32()).collect::<Option<_>>()?;
@@ -43,7 +43,7 @@ fn decode(value: &[u8]) -> Result<VectorsState, StoreError> {
         while !fields.0.is_empty() {
             parts.push(VectorsPart { number: fields.u32()?, rows: fields.u32()?, live: fields.u32()? });
         }
-        Some(VectorsState { model, dims, generation, next_file, done_below, again, cut, next_part, parts })
+        Some(VectorsState { model, chosen, dims, generation, next_file, done_below, again, next_part, parts })
     };
     decode().ok_or_else(|| damaged("state of vectors", META_VECTORS))
 }
@@ -68,6 +68,11 @@ impl Store {
     }
 }
 
+/// Whether the ids of a record mean the same in this published generation; not if it cannot be read.
+pub(crate) fn is_of(value: &[u8], published: &Published) -> bool {
+    decode(value).is_ok_and(|state| state.is_of(published.generation, published.next_file))
+}
+
 impl StoreReader {
     /// How far embedding has come.
     pub(crate) fn vectors_state(&self) -> Result<VectorsState, StoreError> {
@@ -88,7 +93,7 @@ mod tests {
             next_file: 100,
             done_below: 90,
             again: vec![3, 50],
-            cut: 1,
+            chosen: true,
             next_part: 4,
             parts: vec![VectorsPart { number: 1, rows: 10, live: 9 }, VectorsPart { number: 3, rows: 2, live: 2 }],
         }

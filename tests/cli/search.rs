@@ -69,6 +69,32 @@ fn filters_and_limits() {
 }
 
 #[test]
+fn questions_are_answered_by_meaning() {
+    let tree = Tree::with(&[
+        ("io.c", "/* Reads a whole file into memory. */\nchar *load_document(const char *path)\n{\n\treturn 0;\n}\n"),
+        ("gfx.c", "void paint_circle(int radius, int colour)\n{\n}\n"),
+    ]);
+    let indexed = tree.expect(0, &[]);
+    assert!(
+        indexed.lines().iter().any(|line| line.starts_with("embedded 2 chunks of 2 files")),
+        "{:?}",
+        indexed.lines()
+    );
+    check(
+        &tree,
+        &["--mode", "semantic", "draw a round shape", "--limit", "1"],
+        &["gfx.c:1:1:void paint_circle(int radius, int colour)"],
+    );
+    let json = tree.expect(0, &["search", "--json", "--mode", "hybrid", "get the contents of a file"]).json_lines();
+    assert_eq!((&json[0]["path"], json[0]["line"].as_u64()), (&"io.c".into(), Some(1)), "{json:?}");
+    let again = tree.expect(0, &["index", "--json"]).json_lines();
+    assert_eq!((&again[0]["embedded"]["pending"], &again[0]["embedded"]["outcome"]), (&0.into(), &"done".into()));
+    let status = tree.expect(0, &["status", "--json"]).json_lines();
+    assert_eq!((&status[0]["vectors"]["files"], &status[0]["vectors"]["chunks"]), (&2.into(), &2.into()));
+    assert!(tree.expect(0, &["status"]).lines().iter().any(|line| line.ends_with("of 2 chunks in 2 files")));
+}
+
+#[test]
 fn no_hits_are_no_failure() {
     let tree = indexed();
     let done = tree.expect(0, &["search", "nowhere_to_be_found"]);
@@ -84,10 +110,17 @@ fn what_cannot_be_answered() {
     assert!(wrong.error().contains("unclosed group"), "{}", wrong.err);
     assert!(tree.expect(2, &["search", "x", "--lang", "klingon"]).error().contains("klingon"));
     assert!(tree.expect(2, &["search", "x", "--path-glob", "a["]).error().contains("--path-glob"));
+    let bare = Tree::with(&[("a.c", "int take_lock(void);\n")]);
+    bare.expect(0, &["--embed", "off"]);
     for mode in ["semantic", "hybrid"] {
-        let done = tree.expect(2, &["search", "x", "--mode", mode]);
-        assert!(done.error().contains("no embeddings"), "{}", done.err);
+        let done = bare.expect(1, &["search", "take a lock", "--mode", mode]);
+        assert!(done.error().contains("run `leindex-engine embed`"), "{}", done.err);
     }
+    assert!(bare.expect(0, &["embed"]).lines()[0].starts_with("embedded 1 chunk of 1 file"));
+    assert_eq!(bare.expect(0, &["search", "take a lock", "--mode", "hybrid"]).lines().len(), 1);
+    let wrong = bare.expect(2, &["--model", "nowhere"]);
+    assert!(wrong.error().contains("nowhere: there is no config.json"), "{}", wrong.err);
+    assert!(bare.expect(2, &["--embed", "cuda"]).error().contains("--model DIR"));
     let none = Tree::with(&[("a", "x")]);
     let done = none.expect(1, &["search", "x"]);
     assert!(done.error().contains("no index here: run `leindex-engine"), "{}", done.err);

@@ -69,6 +69,13 @@ fn search_finds_in_every_mode_and_says_what_it_cut() {
     let found = client.good("search", json!({"query": "Lock", "mode": "symbol"}));
     assert_eq!(found["files"][0]["hits"][0]["symbol"]["kind"], "struct", "{found}");
 
+    for mode in ["semantic", "hybrid"] {
+        // Vectors trail the text.
+        let question = json!({"query": "acquire a lock", "mode": mode, "limit": 1});
+        let found = client.until("search", &question, |found| found["not_embedded"] == 0 && found["hits_shown"] == 1);
+        assert_eq!(found["files"][0]["path"], "src/lock.c", "{found}");
+    }
+
     let result = client.call("search", json!({"query": "spin_lokc"}));
     assert_eq!(result["structuredContent"]["did_you_mean"], json!(["spin_lock"]), "{result}");
     assert!(text(&result).contains("did you mean: spin_lock\n"), "{result}");
@@ -106,7 +113,6 @@ fn search_refuses_with_the_next_step() {
         (json!({"query": 7}), "expected a string"),
         (json!({"query": "(", "mode": "regex"}), "no regular expression"),
         (json!({"query": "x", "mode": "telepathy"}), "text, substring, regex"),
-        (json!({"query": "x", "mode": "semantic"}), "use mode text"),
         (json!({"query": "x", "limit": 0}), "from 1 to 1000"),
         (json!({"query": "x", "context": -1}), "whole number"),
         (json!({"query": "x", "globs": ["["]}), "["),

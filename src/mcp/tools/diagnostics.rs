@@ -4,7 +4,7 @@ use super::status::{index_json, now_ms};
 use super::{Call, Cost, Effect, Entry, For, job_json, schema};
 use crate::mcp::answer::{Answer, Outcome, Refusal, freshness_json, keeping_json};
 use crate::mcp::server::Project;
-use leindex_engine::{BackendChoice, Report, Shards, Skip};
+use leindex_engine::{BackendChoice, EmbedChoice, Report, Shards, Skip};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -106,7 +106,15 @@ fn backend(project: &Project) -> Value {
             "fell_back_to_threads": report.backend_fell_back,
             "workers": report.shards,
         })),
-        "embeddings": "none in this version",
+        "embedding": {
+            "asked_for": match config.embed {
+                EmbedChoice::Off => "off",
+                EmbedChoice::Cpu => "cpu",
+                EmbedChoice::Cuda => "cuda",
+                _ => "auto",
+            },
+            "model": config.model.as_ref().map_or("the table of words".into(), |dir| dir.display().to_string()),
+        },
     })
 }
 
@@ -211,6 +219,7 @@ fn ranking() -> Value {
         "lines": "substring, regex and search: no ranking; file by file, line by line, score 1",
         "paths": "find: 1 for a name that is the pattern or a path that matches the glob, more than 0.5 for a part of a name, less for a \
                   part of the path",
-        "semantic": "none in this version",
+        "semantic": "by the cosine of the question and the nearest chunk of a file, which is the score; hybrid adds BM25, each relative to how \
+                     it varies over all files",
     })
 }
