@@ -51,17 +51,48 @@ pub(crate) fn signs(levels: &[i8]) -> impl Iterator<Item = u64> {
     levels.chunks(64).map(word)
 }
 
-/// Writes to `distances` in how many signs each of the rows, which have as many words as the query, differs from it.
+/// Bits of a weight of a sign.
+pub(crate) const WEIGHT_BITS: usize = 3;
+
+/// A word of the signs of a query, and the bits of the weights of these signs, the lowest first.
+pub(crate) type WeightedSigns = (u64, [u64; WEIGHT_BITS]);
+
+/// The signs of a query with their weights: how large its numbers are, relative to the largest one.
+pub(crate) fn weighted_signs(query: &[f32]) -> Vec<WeightedSigns> {
+    let largest = query.iter().fold(f32::MIN_POSITIVE, |largest, value| largest.max(value.abs()));
+    let most = ((1 << WEIGHT_BITS) - 1) as f32;
+    let word = |values: &[f32]| {
+        let mut word: WeightedSigns = Default::default();
+        for (bit, value) in values.iter().enumerate() {
+            word.0 |= u64::from(*value > 0.0) << bit;
+            let weight = (value.abs() / largest * most).round() as u64;
+            for (plane, of_words) in word.1.iter_mut().enumerate() {
+                *of_words |= (weight >> plane & 1) << bit;
+            }
+        }
+        word
+    };
+    query.chunks(64).map(word).collect()
+}
+
+/// Writes to `distances` the sum of the weights of the signs in which each of the rows, which have as many words as the query,
+/// differs from it. Weights of one side only, and bits for the other: Gao and Long, "RaBitQ", 2024.
 #[multiversion(targets(
     "x86_64+avx512f+avx512vl+avx512vpopcntdq",
     "x86_64+avx2+popcnt",
     "x86_64+popcnt",
     "aarch64+neon"
 ))]
-pub(crate) fn sign_distances(query: &[u64], rows: &[[u8; 8]], distances: &mut [u16]) {
+pub(crate) fn sign_distances(query: &[WeightedSigns], rows: &[[u8; 8]], distances: &mut [u16]) {
     for (row, distance) in rows.chunks_exact(query.len().max(1)).zip(distances) {
-        let differing = |(a, b): (&u64, &[u8; 8])| (a ^ u64::from_le_bytes(*b)).count_ones();
-        *distance = query.iter().zip(row).map(differing).sum::<u32>() as u16;
+        let mut sum = 0;
+        for ((signs, weights), row) in query.iter().zip(row) {
+            let differing = signs ^ u64::from_le_bytes(*row);
+            for (plane, weights) in weights.iter().enumerate() {
+                sum += (differing & weights).count_ones() << plane;
+            }
+        }
+        *distance = sum as u16;
     }
 }
 
@@ -86,8 +117,19 @@ pub(crate) fn add_scaled(levels: &[i8], rows: &[(u32, f32)], sums: &mut [f32]) {
 }
 
 /// The dot product of an exact query and a quantised row, before its scale.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
 pub(crate) fn exact_dot(query: &[f32], row: &[i8]) -> f32 {
-    query.iter().zip(row).map(|(a, &b)| a * f32::from(b)).sum()
+    // Several sums at once: the order of additions of one would be kept.
+    let mut sums = [0.0f32; 16];
+    let (query, query_rest) = query.as_chunks::<16>();
+    let (row, row_rest) = row.as_chunks::<16>();
+    for (query, row) in query.iter().zip(row) {
+        for ((sum, a), &b) in sums.iter_mut().zip(query).zip(row) {
+            *sum += a * f32::from(b);
+        }
+    }
+    let rest: f32 = query_rest.iter().zip(row_rest).map(|(a, &b)| a * f32::from(b)).sum();
+    sums.iter().sum::<f32>() + rest
 }
 
 #[cfg(test)]
@@ -108,13 +150,15 @@ mod tests {
         #[test]
         fn signs_differ_where_numbers_do(rows in prop::collection::vec(prop::collection::vec(-3i8..=3, 70), 1..9)) {
             let words: Vec<[u8; 8]> = rows.iter().flat_map(|row| signs(row)).map(u64::to_le_bytes).collect();
-            let query: Vec<u64> = signs(&rows[0]).collect();
+            let question: Vec<f32> = (0..70).map(|at| ((at * 37 % 29) as f32 - 14.0) / 14.0).collect();
+            let query = weighted_signs(&question);
             prop_assert_eq!(query.len(), sign_words(70));
             let mut distances = vec![0; rows.len()];
             sign_distances(&query, &words, &mut distances);
             for (row, distance) in rows.iter().zip(distances) {
-                let differ = row.iter().zip(&rows[0]).filter(|(a, b)| (**a > 0) != (**b > 0)).count();
-                prop_assert_eq!(usize::from(distance), differ);
+                let differs = |(a, b): &(&f32, &i8)| (**a > 0.0) != (**b > 0);
+                let weights = question.iter().zip(row).filter(differs).map(|(value, _)| (value.abs() * 7.0).round());
+                prop_assert_eq!(f32::from(distance), weights.sum::<f32>());
             }
         }
 

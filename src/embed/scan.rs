@@ -5,20 +5,20 @@
 //! wanted, their signs tell which may be: 8 MB are read first, and of the numbers those of some thousand rows. The numbers of
 //! the table of words are about equally large, so that a sign says much of one; what that costs in recall is measured by a test.
 
-use super::quantise::{dots, exact_dot, quantise, sign_distances, signs};
+use super::quantise::{WEIGHT_BITS, WeightedSigns, dots, exact_dot, quantise, sign_distances, weighted_signs};
 use super::segment::VectorSegment;
 
 /// Rows that are scored at once: one word of the set of wanted rows.
 const BLOCK: usize = 64;
 /// Rows that the signs let through where some tens are wanted.
-pub(crate) const NEAREST: usize = 4096;
+pub(crate) const NEAREST: usize = 8192;
 
 /// The vector of what somebody looks for, exact and quantised.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     exact: Vec<f32>,
     levels: Vec<i16>,
-    signs: Vec<u64>,
+    signs: Vec<WeightedSigns>,
     scale: f32,
 }
 
@@ -27,14 +27,14 @@ impl Question {
     pub(crate) fn new(exact: Vec<f32>) -> Question {
         let mut levels = vec![0; exact.len()];
         let scale = quantise(&exact, &mut levels);
-        let signs = signs(&levels).collect();
+        let signs = weighted_signs(&exact);
         Question { exact, levels: levels.into_iter().map(i16::from).collect(), signs, scale }
     }
 
-    /// The rows whose signs are nearest to those of the question, as segment and row: `most`, and those that are as near as
+    /// The rows whose signs are nearest to those of the question, weighted by its numbers, as segment and row: `most`, and those that are as near as
     /// the last of these. `wanted` is that of [`scan`](Question::scan), for each segment.
     pub(crate) fn nearest(&self, segments: &[VectorSegment], wanted: &[Vec<u64>], most: usize) -> Vec<(u32, u32)> {
-        let mut counts = vec![0usize; self.exact.len() + 1];
+        let mut counts = vec![0usize; (self.exact.len() << WEIGHT_BITS) + 1];
         let mut distances = Vec::with_capacity(segments.len());
         let is_wanted = |set: &[u64], row: usize| set.get(row / 64).is_some_and(|word| word >> (row % 64) & 1 != 0);
         for (segment, wanted) in segments.iter().zip(wanted) {
@@ -219,7 +219,10 @@ mod tests {
             let found = asked.nearest(&segments, &sets, most);
             let distance = |&(segment, row): &(u32, u32)| {
                 let (_, levels) = segments[segment as usize].vector(row as usize);
-                levels.iter().zip(&asked.levels).filter(|(a, b)| (**a > 0) != (**b > 0)).count()
+                let words: Vec<_> = super::super::quantise::signs(levels).map(u64::to_le_bytes).collect();
+                let mut distance = [0];
+                sign_distances(&asked.signs, &words, &mut distance);
+                distance[0]
             };
             let all = (0u32..).zip(&segments).flat_map(|(number, part)| (0..part.rows() as u32).map(move |row| (number, row)));
             let all: Vec<_> = all.filter(|(_, row)| wanted[*row as usize / 64] >> (row % 64) & 1 != 0).collect();
