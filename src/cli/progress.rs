@@ -42,15 +42,23 @@ pub(crate) fn watch(run: Run, root: &Path, ui: &Ui) -> Result<Report, RunError> 
 
 /// Shows a stage until it ends: what it does, and what it has done with the files that it is through with.
 pub(crate) fn watch_stage<R>(run: StageRun<R>, ui: &Ui, does: &'static str, done: &str) -> Result<R, RunError> {
-    let mut display = Display::new(ui, does);
+    // Nothing is shown of a stage that has nothing to do.
+    let mut display = None;
     let started = Instant::now();
     while !run.is_finished() {
         let StageProgress { files, of, .. } = run.progress();
+        if of == 0 {
+            std::thread::sleep(TICK);
+            continue;
+        }
+        let display = display.get_or_insert_with(|| Display::new(ui, does));
         let line = format!("{done} {}/{} files", count(files), count(of));
         display.show(started.elapsed(), (files, of), || line);
         std::thread::sleep(TICK);
     }
-    display.end(None);
+    if let Some(display) = display {
+        display.end(None);
+    }
     run.wait()
 }
 

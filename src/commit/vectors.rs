@@ -196,23 +196,29 @@ impl VectorWriter {
         rows - live > live + DEAD_ROWS_SPARED
     }
 
-    /// The first of two neighbours that are to become one, or one that is to lose its dead rows (then it is its own
-    /// neighbour).
+    /// What is to become one part, if anything.
     fn to_merge(&self) -> Option<Merge> {
         let parts = &self.state.parts;
         if self.has_too_many_dead() {
             let dead = |part: &VectorsPart| part.rows - part.live;
             return (0..parts.len()).max_by_key(|at| dead(&parts[*at])).map(Merge::Alone);
         }
-        let last = parts.len().checked_sub(2)?;
-        let (before, newest) = (parts[last].rows as usize, parts[last + 1].rows as usize);
-        (before < 2 * newest && before + newest <= SEGMENT_ROWS_MAX).then_some(Merge::Pair(last))
+        // The newest ones, as long as what comes before is not twice as large: so each is at least that, and few are left.
+        let (mut first, mut rows) = (parts.len(), 0);
+        while let Some(before) = first.checked_sub(1) {
+            let more = parts[before].rows as usize;
+            if first < parts.len() && (more >= 2 * rows || more + rows > SEGMENT_ROWS_MAX) {
+                break;
+            }
+            (first, rows) = (before, rows + more);
+        }
+        (parts.len() - first > 1).then_some(Merge::From(first))
     }
 
     fn merge(&mut self, merge: Merge, lives: &dyn Fn(FileId) -> bool) -> Result<(), StoreError> {
         let (range, keep_dead) = match merge {
             Merge::Alone(at) => (at..at + 1, false),
-            Merge::Pair(first) => (first..first + 2, true),
+            Merge::From(first) => (first..self.parts.len(), true),
         };
         // What is damaged must not get a new checksum: it stays as it is, for `verify` to find.
         if !self.parts[range.clone()].iter().all(VectorSegment::check) {
@@ -276,8 +282,8 @@ fn first_free(dir: &Path) -> u32 {
 enum Merge {
     /// One that loses its dead rows.
     Alone(usize),
-    /// One and the next.
-    Pair(usize),
+    /// This one and all that are newer.
+    From(usize),
 }
 
 fn live_rows(segment: &VectorSegment, lives: &dyn Fn(FileId) -> bool) -> u32 {

@@ -48,7 +48,8 @@ impl Searcher {
     ) -> Result<SearchResult, QueryError> {
         let (embedder, parts) = self.vectors.ready(&self.index_dir)?;
         let rows = self.vectors.rows(self);
-        let mut result = SearchResult { not_embedded: rows.pending, plan: "vectors".into(), ..SearchResult::default() };
+        let mut result =
+            SearchResult { not_embedded: rows.not_embedded, plan: "vectors".into(), ..SearchResult::default() };
         let accepted = self.accepted(rows, filter)?;
         let accepted = accepted.as_deref();
         let asked = embedder.question(&query.pattern);

@@ -34,7 +34,7 @@ pub(super) struct Rows {
     /// Files that are embedded and have a row.
     pub(super) embedded: usize,
     /// Files that are not embedded yet.
-    pub(super) pending: usize,
+    pub(super) not_embedded: usize,
 }
 
 impl Vectors {
@@ -103,8 +103,8 @@ impl Vectors {
             let mut has_row = vec![false; files.len()];
             of_parts.iter().flatten().filter(|file| **file != NO_FILE).for_each(|file| has_row[*file as usize] = true);
             let embedded = has_row.into_iter().filter(|has_row| *has_row).count();
-            let pending = files.iter().filter(|file| !self.state.is_done(file.id)).count();
-            Rows { files, of_parts, living, embedded, pending }
+            let not_embedded = files.iter().filter(|file| !self.state.is_done(file.id)).count();
+            Rows { files, of_parts, living, embedded, not_embedded }
         })
     }
 }

@@ -17,7 +17,7 @@ fn wrong_arguments_are_exit_code_2() {
         &["--backend", "magic"],
         &["--progress", "loud"],
         &["--color", "blue"],
-        &["--embed", "off"],
+        &["--embed", "maybe"],
         &["a", "b"],
         &["search"],
         &["search", "x", "--mode", "fuzzy"],

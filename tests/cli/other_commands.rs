@@ -50,7 +50,8 @@ fn status_says_what_is_there() {
     let json = tree.expect(0, &["status", "--json", "sub"]);
     let expect = "{root:string,index_dir:string,generation:int,published_ns:int,age_seconds:float,complete:bool,\
                   files:{indexed:int,binary:int,too_large:int},dirs:int,content_bytes:int,index_bytes:int,segments:int,\
-                  languages:{c:int,rust:int},symbols:{files:int,pending:int},fresh:{state:string,as_of_ms:int},model:null}";
+                  languages:{c:int,rust:int},symbols:{files:int,pending:int},vectors:{files:int,chunks:int,pending:int},\
+                  fresh:{state:string,as_of_ms:int}}";
     assert_eq!(shape(&json.text()), expect);
     let json = json.json();
     assert_eq!(json["root"], tree.root().to_str().unwrap(), "the index of the directory above");
