@@ -142,8 +142,16 @@ fn an_embedding_that_is_stopped_goes_on_later() {
     run.canceller().cancel();
     let first = run.wait().unwrap();
     assert!(first.cancelled && first.files < 1500, "{first:?}");
+    // What was embedded before it is stopped stays.
+    let run = engine.embed();
+    while run.progress().files == 0 && !run.is_finished() {
+        std::thread::yield_now();
+    }
+    run.canceller().cancel();
+    let second = run.wait().unwrap();
+    assert!(second.files > 0, "{second:?}");
     let rest = engine.embed().wait().unwrap();
-    assert!(!rest.cancelled);
+    assert_eq!((rest.cancelled, rest.pending), (false, 1500 - second.files));
     assert_eq!(find(&engine, Mode::Semantic, "word70010").not_embedded, 0);
     let status = engine.snapshot().unwrap().status().unwrap();
     assert_eq!((status.embedded_files, status.embedded_chunks), (1500, 1500));

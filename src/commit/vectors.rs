@@ -289,3 +289,159 @@ enum Merge {
 fn live_rows(segment: &VectorSegment, lives: &dyn Fn(FileId) -> bool) -> u32 {
     segment.owners().filter(|owner| lives(owner.file)).count() as u32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    const MODEL: u128 = 5;
+    const DIMS: usize = 8;
+
+    struct Place {
+        dir: TempDir,
+        store: Store,
+    }
+
+    impl Place {
+        fn new() -> Place {
+            let dir = tempfile::tempdir().unwrap();
+            let store = Store::open(&dir.path().join("meta")).unwrap();
+            Place { dir, store }
+        }
+
+        fn vectors(&self) -> PathBuf {
+            self.dir.path().join("vectors")
+        }
+
+        fn writer(&self) -> VectorWriter {
+            let known = StoreReader::begin(&self.store).unwrap().vectors_state().unwrap();
+            VectorWriter::open(&self.vectors(), known, &published(), (MODEL, false), DIMS)
+        }
+
+        fn publish(&self, writer: &mut VectorWriter, done_below: FileId, lives: &dyn Fn(FileId) -> bool) -> bool {
+            let progress = Progress { done_below, again: Vec::new() };
+            writer.publish(&self.store, &published(), &progress, lives).unwrap()
+        }
+
+        fn files(&self) -> usize {
+            fs::read_dir(self.vectors()).unwrap().count()
+        }
+    }
+
+    fn published() -> Published {
+        Published { generation: 1, next_file: 1 << 30, ..Published::default() }
+    }
+
+    fn add(writer: &mut VectorWriter, file: FileId, rows: u64) {
+        for row in 0..rows {
+            let owner = Owner { file, dir: 0, line: row as u32, lines: 1, language: 0 };
+            writer.add(owner, u64::from(file) << 32 | row, 1.0, &[row as i8; DIMS]);
+        }
+    }
+
+    fn rows(writer: &VectorWriter) -> Vec<u32> {
+        writer.state().parts.iter().map(|part| part.rows).collect()
+    }
+
+    #[test]
+    fn parts_are_merged_and_each_is_twice_the_next() {
+        let place = Place::new();
+        let mut writer = place.writer();
+        for file in 0..100 {
+            add(&mut writer, file, 3);
+            assert!(place.publish(&mut writer, file + 1, &|_| true));
+            let sizes = rows(&writer);
+            assert!(sizes.windows(2).all(|pair| pair[0] >= 2 * pair[1]), "{sizes:?}");
+            assert_eq!((sizes.iter().sum::<u32>(), place.files()), (3 * (file + 1), sizes.len()));
+        }
+        let again = place.writer();
+        assert!(again.is_whole() && again.state().is_done(99) && !again.state().is_done(100));
+        let mut wanted = HashMap::from([(7 << 32 | 2, None), (200 << 32, None)]);
+        again.find(&mut wanted);
+        assert_eq!(wanted[&(7 << 32 | 2)], Some((1.0, vec![2; DIMS])));
+        assert_eq!(wanted[&(200 << 32)], None);
+    }
+
+    #[test]
+    fn rows_of_the_dead_stay_until_they_are_too_many() {
+        let place = Place::new();
+        let mut writer = place.writer();
+        for file in 0..3 {
+            add(&mut writer, file, 50_000);
+            assert!(place.publish(&mut writer, file + 1, &|_| true));
+        }
+        assert!(place.publish(&mut writer, 3, &|id| id == 2), "100,000 dead, 50,000 living");
+        assert_eq!(rows(&writer), [50_000; 3]);
+        add(&mut writer, 3, 20_000);
+        assert!(place.publish(&mut writer, 4, &|id| id == 3), "150,000 dead, 20,000 living");
+        assert_eq!(rows(&writer).iter().sum::<u32>(), 120_000, "one part a publication");
+        assert!(place.publish(&mut writer, 4, &|id| id == 3));
+        assert_eq!(rows(&writer).iter().sum::<u32>(), 70_000, "50,000 dead are spared");
+    }
+
+    #[test]
+    fn of_two_who_embed_the_second_changes_nothing() {
+        let place = Place::new();
+        let (mut one, mut two) = (place.writer(), place.writer());
+        add(&mut one, 1, 5);
+        add(&mut two, 2, 9);
+        assert!(place.publish(&mut one, 2, &|_| true));
+        let part = part_path(&place.vectors(), 0);
+        let before = fs::read(&part).unwrap();
+        assert!(!place.publish(&mut two, 3, &|_| true));
+        assert_eq!((fs::read(&part).unwrap(), place.files()), (before, 1));
+    }
+
+    #[test]
+    fn no_number_is_used_twice_while_a_file_has_it() {
+        let place = Place::new();
+        let mut writer = place.writer();
+        add(&mut writer, 1, 5);
+        assert!(place.publish(&mut writer, 2, &|_| true));
+        place.store.forget_vectors().unwrap();
+        let before = fs::read(part_path(&place.vectors(), 0)).unwrap();
+        let mapped = VectorSegment::open_part(&place.vectors(), 0, 5, MODEL, DIMS as u32).unwrap();
+        let mut writer = place.writer();
+        assert!(!writer.state().is_done(1));
+        add(&mut writer, 1, 7);
+        assert!(place.publish(&mut writer, 2, &|_| true));
+        assert_eq!((writer.state().parts[0].number, place.files()), (1, 1), "the old one is deleted, not written over");
+        assert!(mapped.check() && before.len() > 64);
+    }
+
+    #[test]
+    fn a_part_that_is_lost_makes_everything_pending_and_the_rest_is_reused() {
+        let place = Place::new();
+        let mut writer = place.writer();
+        for (file, count) in [(1, 9), (2, 2)] {
+            add(&mut writer, file, count);
+            assert!(place.publish(&mut writer, file + 1, &|_| true));
+        }
+        assert_eq!(rows(&writer), [9, 2]);
+        fs::remove_file(part_path(&place.vectors(), writer.state().parts[1].number)).unwrap();
+        let writer = place.writer();
+        assert!(!writer.is_whole() && !writer.state().is_done(1));
+        let mut wanted = HashMap::from([(1 << 32 | 8, None)]);
+        writer.find(&mut wanted);
+        assert!(wanted[&(1 << 32 | 8)].is_some());
+    }
+
+    #[test]
+    fn damage_does_not_get_a_new_checksum() {
+        let place = Place::new();
+        let mut writer = place.writer();
+        add(&mut writer, 1, 5);
+        assert!(place.publish(&mut writer, 2, &|_| true));
+        let part = part_path(&place.vectors(), 0);
+        let mut bytes = fs::read(&part).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&part, bytes).unwrap();
+        let mut writer = place.writer();
+        add(&mut writer, 2, 5);
+        assert!(place.publish(&mut writer, 3, &|_| true));
+        assert_eq!(rows(&writer), [5, 5], "they are not merged");
+        drop_damaged(&place.vectors()).unwrap();
+        assert_eq!(place.files(), 1);
+    }
+}

@@ -86,8 +86,8 @@ impl Vectors {
             return Err(none("nothing is embedded yet: run `leindex-engine embed`"));
         }
         if self.state.model != embedder.id() {
-            let detail =
-                "it was embedded by another model: run `leindex-engine embed` with this one, or search with that one";
+            let detail = "it was embedded by another model: name that one with --model DIR, or run `leindex-engine embed` with this one \
+                 (--replace if it is none)";
             return Err(none(detail));
         }
         Ok((embedder, parts))
