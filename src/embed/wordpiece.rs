@@ -111,6 +111,7 @@ pub(crate) struct WordPiece {
     special_first: [bool; 128],
     /// Tells the caches of different vocabularies apart.
     serial: u64,
+    #[cfg_attr(not(feature = "models"), allow(dead_code, reason = "only models ask for it"))]
     len: usize,
 }
 
@@ -198,6 +199,7 @@ impl WordPiece {
 
     /// Tokens in the vocabulary; ids are below it.
     #[allow(clippy::len_without_is_empty, reason = "it has the unknown token at least")]
+    #[cfg_attr(not(feature = "models"), allow(dead_code, reason = "only models ask for it"))]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
