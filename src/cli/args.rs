@@ -147,18 +147,25 @@ pub(crate) struct PathArg {
     pub(crate) path: Option<PathBuf>,
 }
 
+/// What embeds.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub(crate) struct EmbedderArgs {
+    /// What makes vectors when text can be searched, for search --mode semantic [default: auto]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) embed: Option<Embed>,
+    /// The folder of a model, as sentence-transformers saves them [default: the table of word vectors]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+}
+
 /// `embed`.
 #[derive(Args, Debug)]
 pub(crate) struct EmbedArgs {
     /// Without --model, throw away the vectors of the model that the index has
     #[arg(long)]
     pub(crate) replace: bool,
-    /// What makes the vectors [default: auto]
-    #[arg(long, value_enum, value_name = "HOW")]
-    pub(crate) embed: Option<Embed>,
-    /// The folder of a model, as sentence-transformers saves them [default: the table of word vectors]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) embedder: EmbedderArgs,
     /// How progress is shown on stderr [default: auto, a bar on a terminal and lines otherwise]
     #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) progress: Option<Progress>,
@@ -201,12 +208,8 @@ pub(crate) struct RunArgs {
     /// When another run is writing the index, wait for its end instead of failing
     #[arg(long)]
     pub(crate) wait: bool,
-    /// What makes vectors when text can be searched, for search --mode semantic [default: auto]
-    #[arg(long, value_enum, value_name = "HOW")]
-    pub(crate) embed: Option<Embed>,
-    /// The folder of a model, as sentence-transformers saves them [default: the table of word vectors]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) embedder: EmbedderArgs,
     /// How progress is shown on stderr [default: auto, a bar on a terminal and lines otherwise]
     #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) progress: Option<Progress>,

@@ -4,7 +4,7 @@ use super::args::{CommonArgs, EmbedArgs};
 use super::exit::{Exit, Failure};
 use super::interrupt::Interrupts;
 use super::json;
-use super::options::{self, Options};
+use super::options::Options;
 use super::output::{self, Ui, bytes, count, seconds, things};
 use super::{log, progress, root};
 use leindex_engine::{EmbedReport, Engine, OpenError, RunError};
@@ -58,8 +58,7 @@ struct Line<'a> {
 
 /// Runs the subcommand.
 pub(crate) fn run(args: EmbedArgs, common: &CommonArgs) -> Result<Exit, Failure> {
-    let model = args.model.as_deref().map(options::absolute);
-    let options = Options { embed: args.embed, model, progress: args.progress, ..Options::from_args(common) };
+    let options = Options { progress: args.progress, ..Options::from_args(common).with_embedder(&args.embedder) };
     let tree = root::at(args.path, options)?;
     let ui = Ui::new(&tree.options);
     log::start(&tree.options, &ui);

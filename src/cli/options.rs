@@ -1,6 +1,6 @@
 //! Options from the command line and from `.leindex.toml` put together, and made into an engine.
 
-use super::args::{Backend, CommonArgs, Embed, Progress, RuleArgs, RunArgs, When};
+use super::args::{Backend, CommonArgs, Embed, EmbedderArgs, Progress, RuleArgs, RunArgs, When};
 use super::exit::Failure;
 use super::git_config;
 use leindex_engine::{BackendChoice, EmbedChoice, Engine, EngineBuilder, RulesConfig, Shards};
@@ -60,9 +60,14 @@ impl Options {
         self.batch_files = run.batch_files;
         self.io_timeout = run.io_timeout;
         self.wait = run.wait;
-        self.embed = run.embed;
-        self.model = run.model.as_deref().map(absolute);
         self.progress = run.progress;
+        self.with_embedder(&run.embedder)
+    }
+
+    /// With what embeds. The path of a model becomes absolute.
+    pub(crate) fn with_embedder(mut self, embedder: &EmbedderArgs) -> Options {
+        self.embed = embedder.embed;
+        self.model = embedder.model.as_deref().map(absolute);
         self
     }
 

@@ -523,16 +523,11 @@ type Definitions = Vec<Vec<u32>>;
 fn look_up(engine: &Engine, round: &[Pending]) -> Result<(Places, Definitions), StoreError> {
     let store = engine.existing_store().map_err(|error| StoreError::Io(io::Error::other(error.to_string())))?;
     let reader = StoreReader::begin(&store)?;
-    let mut dir: Option<(DirId, Option<Vec<u8>>)> = None;
-    let mut candidates = Vec::with_capacity(round.len());
-    let mut definitions = Vec::with_capacity(round.len());
+    let places = round.iter().map(|file| (file.parent, &file.name[..], file.meta.size));
+    let candidates = stage::candidates(&reader, places)?;
     let mut bytes = Vec::new();
+    let mut definitions = Vec::with_capacity(round.len());
     for file in round {
-        if dir.as_ref().is_none_or(|(id, _)| *id != file.parent) {
-            dir = Some((file.parent, reader.path_of_dir(file.parent)?));
-        }
-        let path = dir.as_ref().and_then(|(_, path)| path.as_ref());
-        candidates.push(path.map(|path| Candidate::new(file.parent, path, &file.name, file.meta.size)));
         reader.symbols(file.meta.id, &mut bytes)?;
         definitions.push(definition_lines(&bytes));
     }

@@ -1,8 +1,11 @@
 //! A stage that trails the text index in the background: its handle, and the thread behind it.
 
 use super::run::Canceller;
-use crate::error::RunError;
+use crate::error::{RunError, StoreError};
+use crate::query::Candidate;
+use crate::record::DirId;
 use crate::shard::panic_message;
+use crate::store::StoreReader;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -88,4 +91,21 @@ pub(super) fn start<R: Send + 'static>(
         *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(Err(RunError::Panicked { detail }));
     });
     StageRun { shared, result, thread: thread.ok() }
+}
+
+/// Where files are, given the directory, name and size of each; `None` for those whose directory is gone. Quick for files that
+/// come a directory at a time.
+pub(super) fn candidates<'f>(
+    reader: &StoreReader,
+    files: impl Iterator<Item = (DirId, &'f [u8], u64)>,
+) -> Result<Vec<Option<Candidate>>, StoreError> {
+    let mut dir: Option<(DirId, Option<Vec<u8>>)> = None;
+    let candidate = |(parent, name, size): (DirId, &[u8], u64)| {
+        if dir.as_ref().is_none_or(|(id, _)| *id != parent) {
+            dir = Some((parent, reader.path_of_dir(parent)?));
+        }
+        let path = dir.as_ref().and_then(|(_, path)| path.as_ref());
+        Ok(path.map(|path| Candidate::new(parent, path, name, size)))
+    };
+    files.map(candidate).collect()
 }

@@ -169,15 +169,7 @@ fn parse(engine: &Engine, round: &[Pending], cancelled: &Arc<AtomicBool>) -> Res
     let candidates = {
         let store = engine.existing_store().map_err(|error| StoreError::Io(io::Error::other(error.to_string())))?;
         let reader = StoreReader::begin(&store)?;
-        let mut dir: Option<(DirId, Option<Vec<u8>>)> = None;
-        let mut candidate = |file: &Pending| -> Result<Option<Candidate>, StoreError> {
-            if dir.as_ref().is_none_or(|(id, _)| *id != file.parent) {
-                dir = Some((file.parent, reader.path_of_dir(file.parent)?));
-            }
-            let path = dir.as_ref().and_then(|(_, path)| path.as_ref());
-            Ok(path.map(|path| Candidate::new(file.parent, path, &file.name, file.meta.size)))
-        };
-        round.iter().map(&mut candidate).collect::<Result<Vec<_>, _>>()?
+        stage::candidates(&reader, round.iter().map(|file| (file.parent, &file.name[..], file.meta.size)))?
     };
     let known = |(file, candidate): (&Pending, &Option<Candidate>)| Some((file.grammar, candidate.clone()?));
     let (grammars, there): (Vec<Grammar>, Vec<Candidate>) = round.iter().zip(&candidates).filter_map(known).unzip();

@@ -150,6 +150,10 @@ fn a_search_before_the_first_generation_says_so() {
     let tree = Tree::with(&[("a.rs", "fn needle() {}\n")]);
     let _held = tree.hold();
     let mut client = tree.introduced(&["--no-watch"]);
+    // The handshake waits for nothing, nor for the first operation to be there.
+    client.until("manage_operations", &json!({}), |answer| {
+        answer["operations"].as_array().is_some_and(|all| !all.is_empty())
+    });
     client.good("manage_operations", json!({"action": "cancel"}));
     client.until("manage_operations", &json!({}), |answer| answer["operations"][0]["status"] == "cancelled");
     for (tool, arguments) in [("search", json!({"query": "needle"})), ("search_content", json!({"pattern": "needle"}))]
