@@ -161,6 +161,7 @@ mod tests {
             wait: true,
             embed: Some(Embed::Cpu),
             model: Some("/r/m".into()),
+            replace_vectors: false,
             no_ignore: Some(true),
             no_require_git: Some(true),
             hidden: Some(false),

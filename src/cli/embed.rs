@@ -58,11 +58,15 @@ struct Line<'a> {
 
 /// Runs the subcommand.
 pub(crate) fn run(args: EmbedArgs, common: &CommonArgs) -> Result<Exit, Failure> {
-    let options = Options { progress: args.progress, ..Options::from_args(common).with_embedder(&args.embedder) };
+    let options = Options {
+        progress: args.progress,
+        replace_vectors: args.replace,
+        ..Options::from_args(common).with_embedder(&args.embedder)
+    };
     let tree = root::at(args.path, options)?;
     let ui = Ui::new(&tree.options);
     log::start(&tree.options, &ui);
-    let engine = tree.options.engine_with(&tree.root, |builder| builder.replace_vectors(args.replace))?;
+    let engine = tree.options.engine(&tree.root)?;
     let Some(report) = embed(&engine, &ui, &Interrupts::catch())? else { return Ok(Exit::Interrupted) };
     let mut out = output::stdout();
     if ui.json {

@@ -3,7 +3,7 @@
 use super::args::{Backend, CommonArgs, Embed, EmbedderArgs, Progress, RuleArgs, RunArgs, When};
 use super::exit::Failure;
 use super::git_config;
-use leindex_engine::{BackendChoice, EmbedChoice, Engine, EngineBuilder, RulesConfig, Shards};
+use leindex_engine::{BackendChoice, EmbedChoice, Engine, RulesConfig, Shards};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ pub(crate) struct Options {
     pub(crate) io_timeout: Option<u32>,
     pub(crate) embed: Option<Embed>,
     pub(crate) model: Option<PathBuf>,
+    pub(crate) replace_vectors: bool,
     pub(crate) wait: bool,
     pub(crate) no_ignore: Option<bool>,
     pub(crate) no_require_git: Option<bool>,
@@ -95,6 +96,7 @@ impl Options {
             wait: self.wait || config.wait,
             embed: self.embed.or(config.embed),
             model: self.model.or(config.model),
+            replace_vectors: self.replace_vectors || config.replace_vectors,
             no_ignore: self.no_ignore.or(config.no_ignore),
             no_require_git: self.no_require_git.or(config.no_require_git),
             hidden: self.hidden.or(config.hidden),
@@ -123,15 +125,6 @@ impl Options {
 
     /// The engine for the tree in `root`.
     pub(crate) fn engine(&self, root: &Path) -> Result<Engine, Failure> {
-        self.engine_with(root, |builder| builder)
-    }
-
-    /// The same with more settings.
-    pub(crate) fn engine_with(
-        &self,
-        root: &Path,
-        settings: impl FnOnce(EngineBuilder) -> EngineBuilder,
-    ) -> Result<Engine, Failure> {
         let backend = match self.backend.unwrap_or_default() {
             Backend::Auto => BackendChoice::Auto,
             Backend::Uring => BackendChoice::Uring,
@@ -183,7 +176,7 @@ impl Options {
         if let Some(seconds) = self.io_timeout {
             builder = builder.io_timeout(Duration::from_secs(seconds.into()));
         }
-        Ok(settings(builder).open(root)?)
+        Ok(builder.replace_vectors(self.replace_vectors).open(root)?)
     }
 
     fn rules(&self, root: &Path) -> RulesConfig {

@@ -146,12 +146,14 @@ impl VectorWriter {
         self.state.generation = published.generation;
         self.state.next_file = published.next_file;
         (self.state.done_below, self.state.again) = (done_below, again);
+        for (part, segment) in self.state.parts.iter_mut().zip(&self.parts) {
+            part.live = live_rows(segment, lives);
+        }
         if !self.rows.is_empty() {
             let dims = self.state.dims as usize;
             let rows = std::mem::replace(&mut self.rows, SegmentRows::new(dims));
             self.write(&rows, lives)?;
         }
-        self.count_live(lives);
         // One at a time: whoever wants to write waits for this.
         if let Some(merge) = self.to_merge() {
             self.merge(merge, lives)?;
@@ -179,12 +181,6 @@ impl VectorWriter {
         self.state.parts.push(part);
         self.parts.push(segment);
         Ok(())
-    }
-
-    fn count_live(&mut self, lives: &dyn Fn(FileId) -> bool) {
-        for (part, segment) in self.state.parts.iter_mut().zip(&self.parts) {
-            part.live = live_rows(segment, lives);
-        }
     }
 
     fn has_too_many_dead(&self) -> bool {
@@ -242,12 +238,8 @@ impl VectorWriter {
     /// Deletes parts that nothing names. What cannot be deleted is tried again by the next publication.
     fn forget_old_files(&self) {
         let named: HashSet<PathBuf> = self.state.parts.iter().map(|part| part_path(&self.dir, part.number)).collect();
-        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.extension().is_some_and(|extension| extension == PART_EXTENSION)
-                && !named.contains(&path)
-                && let Err(error) = fs::remove_file(&path)
-            {
+        for path in part_files(&self.dir).unwrap_or_default().into_iter().filter(|path| !named.contains(path)) {
+            if let Err(error) = fs::remove_file(&path) {
                 tracing::debug!(path = %path.display(), %error, "an old part stays");
             }
         }
@@ -256,24 +248,26 @@ impl VectorWriter {
 
 /// Deletes parts in which anything is damaged. The caller holds the writer's lock.
 pub(crate) fn drop_damaged(dir: &Path) -> Result<(), StoreError> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let path = entry?.path();
-        let is_part = path.extension().is_some_and(|extension| extension == PART_EXTENSION);
-        if is_part && !VectorSegment::is_sound(&path) {
-            fs::remove_file(&path)?;
-        }
+    for path in part_files(dir)?.into_iter().filter(|path| !VectorSegment::is_sound(path)) {
+        fs::remove_file(&path)?;
     }
     Ok(())
 }
 
-/// The first number above those of all files of the directory.
+/// The files of parts in the directory, named or not; none when it is not there.
+fn part_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    Ok(paths.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == PART_EXTENSION)).collect())
+}
+
+/// The first number above those of all parts in the directory.
 fn first_free(dir: &Path) -> u32 {
     let number = |path: PathBuf| path.file_stem()?.to_str()?.parse::<u32>().ok();
-    let numbers = fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|entry| number(entry.path()));
+    let numbers = part_files(dir).unwrap_or_default().into_iter().filter_map(number);
     numbers.max().map_or(0, |last| last.saturating_add(1))
 }
 

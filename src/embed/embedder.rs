@@ -5,7 +5,7 @@ use super::runner::{ModelEmbedder, ModelSession};
 use super::words::{Kind, TableError, WordScratch, WordTable};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Texts that a thread takes at a time: a millisecond of work.
 const TAKEN: usize = 64;
@@ -28,7 +28,7 @@ pub(crate) enum Session<'e> {
     /// With nothing, for nothing.
     Idle,
     /// With the table.
-    Words(&'e Words, Arc<AtomicBool>),
+    Words(&'e Words, &'e WordTable, Arc<AtomicBool>),
     /// With a model on a device.
     #[cfg(feature = "models")]
     Model(ModelSession<'e>),
@@ -37,13 +37,14 @@ pub(crate) enum Session<'e> {
 impl Embedder {
     /// The word table that comes with the program.
     pub(crate) fn words() -> Result<Embedder, TableError> {
-        Ok(Embedder::Words(Box::new(Words { table: WordTable::built_in()?, scratches: Mutex::default() })))
+        let (id, dims) = WordTable::built_in_id()?;
+        Ok(Embedder::Words(Box::new(Words { id, dims, table: OnceLock::new(), scratches: Mutex::default() })))
     }
 
     /// What tells its vectors from those of others.
     pub(crate) fn id(&self) -> u128 {
         match self {
-            Embedder::Words(words) => words.table.id(),
+            Embedder::Words(words) => words.id,
             #[cfg(feature = "models")]
             Embedder::Model(model) => model.id(),
         }
@@ -57,7 +58,7 @@ impl Embedder {
     /// Numbers a vector.
     pub(crate) fn dims(&self) -> usize {
         match self {
-            Embedder::Words(words) => words.table.dims(),
+            Embedder::Words(words) => words.dims,
             #[cfg(feature = "models")]
             Embedder::Model(model) => model.dims(),
         }
@@ -69,7 +70,7 @@ impl Embedder {
     /// What went wrong with a model.
     pub(crate) fn question(&self, text: &str) -> Result<Option<Vec<f32>>, String> {
         match self {
-            Embedder::Words(words) => Ok(words.question(text)),
+            Embedder::Words(words) => words.question(text),
             #[cfg(feature = "models")]
             Embedder::Model(model) => model.question(text),
         }
@@ -81,7 +82,7 @@ impl Embedder {
     /// What went wrong with a device.
     pub(crate) fn session(&self, cancelled: &Arc<AtomicBool>) -> Result<Session<'_>, String> {
         match self {
-            Embedder::Words(words) => Ok(Session::Words(words, Arc::clone(cancelled))),
+            Embedder::Words(words) => Ok(Session::Words(words, words.table()?, Arc::clone(cancelled))),
             #[cfg(feature = "models")]
             Embedder::Model(model) => model.session(cancelled).map(Session::Model),
         }
@@ -102,8 +103,8 @@ impl Session<'_> {
     pub(crate) fn embed(&mut self, texts: &[&str], take: Take<'_>) -> Result<Vec<usize>, String> {
         match self {
             Session::Idle => Ok((0..texts.len()).collect()),
-            Session::Words(words, cancelled) => {
-                words.embed(texts, cancelled, take);
+            Session::Words(words, table, cancelled) => {
+                words.embed(table, texts, cancelled, take);
                 Ok(Vec::new())
             }
             #[cfg(feature = "models")]
@@ -125,27 +126,37 @@ impl Session<'_> {
 /// The table of word vectors, on all cores.
 #[derive(Debug)]
 pub(crate) struct Words {
-    table: WordTable,
+    id: u128,
+    dims: usize,
+    /// Made when something is to be embedded: most runs find that nothing is.
+    table: OnceLock<Result<WordTable, String>>,
     /// Of threads that have ended.
     scratches: Mutex<Vec<WordScratch>>,
 }
 
 impl Words {
-    fn question(&self, text: &str) -> Option<Vec<f32>> {
-        let mut vector = vec![0.0; self.table.dims()];
-        let mut scratch = self.scratch();
-        let has = self.table.embed(text, Kind::Question, &mut scratch, &mut vector);
-        self.give_back(scratch);
-        has.then_some(vector)
+    fn table(&self) -> Result<&WordTable, String> {
+        let made =
+            self.table.get_or_init(|| WordTable::built_in().map_err(|error| format!("the table of words: {error}")));
+        made.as_ref().map_err(Clone::clone)
     }
 
-    fn embed(&self, texts: &[&str], cancelled: &AtomicBool, take: Take<'_>) {
+    fn question(&self, text: &str) -> Result<Option<Vec<f32>>, String> {
+        let table = self.table()?;
+        let mut vector = vec![0.0; table.dims()];
+        let mut scratch = self.scratch();
+        let has = table.embed(text, Kind::Question, &mut scratch, &mut vector);
+        self.give_back(scratch);
+        Ok(has.then_some(vector))
+    }
+
+    fn embed(&self, table: &WordTable, texts: &[&str], cancelled: &AtomicBool, take: Take<'_>) {
         on_all_cores(texts, |next| {
-            let mut vector = vec![0.0; self.table.dims()];
+            let mut vector = vec![0.0; table.dims()];
             let mut scratch = self.scratch();
             while let Some((start, texts)) = next().filter(|_| !cancelled.load(Relaxed)) {
                 for (number, text) in (start..).zip(texts) {
-                    if self.table.embed(text, Kind::Code, &mut scratch, &mut vector) {
+                    if table.embed(text, Kind::Code, &mut scratch, &mut vector) {
                         take(number, &vector);
                     }
                 }

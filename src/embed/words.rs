@@ -42,7 +42,6 @@ pub(crate) enum TableError {
 /// A vector for every piece of a vocabulary.
 #[derive(Debug)]
 pub(crate) struct WordTable {
-    id: u128,
     pieces: WordPiece,
     /// A row for each piece, and what to multiply it by.
     levels: &'static [i8],
@@ -80,6 +79,14 @@ impl Default for WordScratch {
 }
 
 impl WordTable {
+    /// What tells the vectors of the table that comes with the program from others, and how many numbers they have: known
+    /// without making the table.
+    pub(crate) fn built_in_id() -> Result<(u128, usize), TableError> {
+        let mut fields = Fields(BUILT_IN);
+        let dims = fields.take(MAGIC.len()).and_then(|_| fields.number()).ok_or(TableError::Damaged)?;
+        Ok((xxh3_128(BUILT_IN), dims))
+    }
+
     /// The table that comes with the program.
     pub(crate) fn built_in() -> Result<WordTable, TableError> {
         WordTable::parse(BUILT_IN)
@@ -105,19 +112,7 @@ impl WordTable {
             return Err(TableError::Damaged);
         }
         let pieces = WordPiece::new(names, WordPieceOptions::default())?;
-        Ok(WordTable {
-            id: xxh3_128(bytes),
-            pieces,
-            levels: bytemuck::cast_slice(levels),
-            scales,
-            code_mean,
-            question_mean,
-        })
-    }
-
-    /// What tells its vectors from those of other tables and models.
-    pub(crate) fn id(&self) -> u128 {
-        self.id
+        Ok(WordTable { pieces, levels: bytemuck::cast_slice(levels), scales, code_mean, question_mean })
     }
 
     /// Numbers a vector.

@@ -320,24 +320,19 @@ impl Embedding<'_> {
     /// Adds the vectors of a round to what is to be written.
     fn take(&mut self, round: &[Pending], outcomes: &[Outcome]) -> Result<(), RunError> {
         let mut wanted: HashMap<u64, Option<(f32, Vec<i8>)>> = HashMap::new();
-        let mut texts = Vec::new();
-        let mut hashes = Vec::new();
+        let mut new = Vec::new();
         for outcome in outcomes {
             if let Outcome::Cut { text, chunks, .. } = outcome {
                 for (chunk, hash) in chunks {
                     if wanted.insert(*hash, None).is_none() {
-                        texts.push(&text[chunk.bytes.clone()]);
-                        hashes.push(*hash);
+                        new.push((*hash, &text[chunk.bytes.clone()]));
                     }
                 }
             }
         }
         self.writer.find(&mut wanted);
-        let is_new: Vec<bool> = hashes.iter().map(|hash| wanted.get(hash).is_none_or(Option::is_none)).collect();
-        let mut keep = is_new.iter();
-        texts.retain(|_| *keep.next().unwrap_or(&true));
-        let mut keep = is_new.iter();
-        hashes.retain(|_| *keep.next().unwrap_or(&true));
+        new.retain(|(hash, _)| wanted.get(hash).is_none_or(Option::is_none));
+        let (hashes, texts): (Vec<u64>, Vec<&str>) = new.into_iter().unzip();
         let made = Mutex::new(&mut wanted);
         let failed = self.session.embed(&texts, &|number, vector| {
             let mut levels = vec![0; vector.len()];

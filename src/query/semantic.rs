@@ -8,7 +8,7 @@ use super::context::Shown;
 use super::filter::Filter;
 use super::read::{Candidate, read_indexed};
 use super::searcher::Searcher;
-use super::text::{first_words, query_for};
+use super::text::{Word, first_words, query_for};
 use super::vectors::{NO_FILE, Rows, row_set};
 use super::{Hit, Query, SearchResult};
 use crate::embed::{NEAREST, Question, VectorSegment};
@@ -16,6 +16,7 @@ use crate::error::QueryError;
 use crate::record::bytes_path;
 use crate::text::encoding::{Decoded, decode};
 use crate::text::segment::DocFile;
+use std::cmp::Ordering;
 use std::io;
 use tantivy::collector::{Collector, SegmentCollector};
 use tantivy::query::AllQuery;
@@ -35,6 +36,11 @@ struct Near {
     score: f32,
     /// Its nearest chunk: part and row. `None` when only its words count.
     chunk: Option<(u32, u32)>,
+}
+
+/// Orders places of files by their scores, and those of the same score by their ids.
+fn nearest_first(near: &[Near]) -> impl Fn(&u32, &u32) -> Ordering {
+    |a, b| near[*b as usize].score.total_cmp(&near[*a as usize].score).then(a.cmp(b))
 }
 
 const NOWHERE: Near = Near { score: f32::NEG_INFINITY, chunk: None };
@@ -64,18 +70,17 @@ impl Searcher {
             Some(question) => scan(question, parts, rows, accepted, &mut near),
             None => {}
         }
-        let words = if hybrid { self.word_scores(query, rows)? } else { None };
-        if let Some(words) = words {
+        let words = first_words(&query.pattern);
+        if hybrid && !words.is_empty() {
             result.plan = "vectors and words".into();
-            fuse(&mut near, &words, accepted);
+            fuse(&mut near, &self.word_scores(&words, rows)?, accepted);
         }
         let mut best: Vec<u32> =
             (0..near.len() as u32).filter(|at| near[*at as usize].score > f32::NEG_INFINITY).collect();
         result.candidates = if by_signs && question.is_some() { rows.embedded } else { best.len() };
-        let by_score = |a: &u32, b: &u32| near[*b as usize].score.total_cmp(&near[*a as usize].score).then(a.cmp(b));
         let kept = limit.saturating_mul(RESCORED_TIMES).max(RESCORED_MIN).min(best.len());
         if kept < best.len() {
-            best.select_nth_unstable_by(kept, by_score);
+            best.select_nth_unstable_by(kept, nearest_first(&near));
             best.truncate(kept);
         }
         if let Some(question) = question.as_ref().filter(|_| !hybrid && !by_signs) {
@@ -86,10 +91,11 @@ impl Searcher {
                 }
             }
         }
-        best.sort_unstable_by(|a, b| near[*b as usize].score.total_cmp(&near[*a as usize].score).then(a.cmp(b)));
+        best.sort_unstable_by(nearest_first(&near));
         let found: Vec<(DocFile, Near)> =
             best.into_iter().map(|at| (rows.files[at as usize], near[at as usize])).collect();
-        self.show(query, parts, &found, limit, &mut result)?;
+        let terms: Vec<&[u8]> = words.iter().flat_map(Word::needles).collect();
+        self.show(query, &terms, parts, &found, &mut result)?;
         self.order_hits(query.order, &mut result.hits)?;
         Ok(result)
     }
@@ -109,15 +115,11 @@ impl Searcher {
         Ok(Some(accepted))
     }
 
-    /// What BM25 says of each file: nothing of those without any of the words. `None` when the question has no words.
-    fn word_scores(&self, query: &Query, rows: &Rows) -> Result<Option<Vec<f32>>, QueryError> {
-        let words = first_words(&query.pattern);
-        if words.is_empty() {
-            return Ok(None);
-        }
+    /// What BM25 says of each file: nothing of those without any of the words.
+    fn word_scores(&self, words: &[Word], rows: &Rows) -> Result<Vec<f32>, QueryError> {
         let mut scores = vec![0.0; rows.files.len()];
-        self.for_each_score(&*query_for(&words, self.text.fields, true), rows, |at, score| scores[at] = score)?;
-        Ok(Some(scores))
+        self.for_each_score(&*query_for(words, self.text.fields, true), rows, |at, score| scores[at] = score)?;
+        Ok(scores)
     }
 
     /// Calls `each` with the place of every file that satisfies the query, and its score.
@@ -143,13 +145,12 @@ impl Searcher {
     fn show(
         &self,
         query: &Query,
+        terms: &[&[u8]],
         parts: &[VectorSegment],
         found: &[(DocFile, Near)],
-        limit: usize,
         result: &mut SearchResult,
     ) -> Result<(), QueryError> {
-        let words = first_words(&query.pattern);
-        let terms: Vec<&[u8]> = words.iter().flat_map(|word| word.needles()).collect();
+        let limit = query.limit_or_all();
         let mut rest = found;
         while !rest.is_empty() && result.hits.len() < limit {
             let (now, later) = rest.split_at((limit - result.hits.len()).min(rest.len()));
@@ -165,7 +166,7 @@ impl Searcher {
             result.files_read += candidates.len();
             let look = |scratch: &mut String, at: usize, content: io::Result<&[u8]>| -> io::Result<Option<Hit>> {
                 let lines = chunks[at].map(|owner| (owner.line as usize, usize::from(owner.lines)));
-                Ok(show(query, &candidates[at], content?, lines, &terms, scratch))
+                Ok(show(query, &candidates[at], content?, lines, terms, scratch))
             };
             for shown in read_indexed(&self.readers, &candidates, String::new, look) {
                 match shown {

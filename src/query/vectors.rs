@@ -5,6 +5,7 @@ use crate::embed::{Embedder, VectorSegment};
 use crate::error::{OpenError, QueryError, StoreError};
 use crate::store::schema::{VectorsPart, VectorsState};
 use crate::text::segment::DocFile;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -17,8 +18,7 @@ pub(super) const NO_FILE: u32 = u32::MAX;
 /// See the module documentation.
 pub(crate) struct Vectors {
     state: VectorsState,
-    parts: Result<Vec<VectorSegment>, String>,
-    lacks_part: bool,
+    parts: io::Result<Vec<VectorSegment>>,
     embedder: GetEmbedder,
     rows: OnceLock<Rows>,
 }
@@ -40,23 +40,21 @@ pub(super) struct Rows {
 impl Vectors {
     /// The vectors that `state` names in the directory `dir`. That they cannot be read is no error before they are asked for.
     pub(crate) fn open(dir: &Path, state: Result<VectorsState, StoreError>, embedder: GetEmbedder) -> Vectors {
-        let (state, problem) = match state {
-            Ok(state) => (state, None),
-            Err(error) => (VectorsState::default(), Some(error.to_string())),
+        let (state, parts) = match state {
+            Ok(state) => {
+                let open =
+                    |part: &VectorsPart| VectorSegment::open_part(dir, part.number, part.rows, state.model, state.dims);
+                let parts = state.parts.iter().map(open).collect();
+                (state, parts)
+            }
+            Err(error) => (VectorsState::default(), Err(io::Error::other(error.to_string()))),
         };
-        let open = |part: &VectorsPart| VectorSegment::open_part(dir, part.number, part.rows, state.model, state.dims);
-        let parts: std::io::Result<Vec<VectorSegment>> = match problem {
-            Some(problem) => Err(std::io::Error::other(problem)),
-            None => state.parts.iter().map(open).collect(),
-        };
-        let lacks_part = parts.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
-        let parts = parts.map_err(|error| error.to_string());
-        Vectors { state, parts, lacks_part, embedder, rows: OnceLock::new() }
+        Vectors { state, parts, embedder, rows: OnceLock::new() }
     }
 
     /// Whether a part was not there: it may just have been replaced by a newer one.
     pub(crate) fn lacks_part(&self) -> bool {
-        self.lacks_part
+        self.parts.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     /// How far embedding has come.
@@ -67,7 +65,7 @@ impl Vectors {
     /// What is wrong with the files that hold them, one line each, after a look at every byte.
     pub(crate) fn problems(&self) -> Vec<String> {
         match &self.parts {
-            Err(problem) => vec![problem.clone()],
+            Err(problem) => vec![problem.to_string()],
             Ok(parts) => {
                 let damaged = self.state.parts.iter().zip(parts).filter(|(_, segment)| !segment.check());
                 damaged.map(|(part, _)| format!("vectors of part {}: checksum does not match", part.number)).collect()
