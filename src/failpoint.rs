@@ -16,7 +16,7 @@ pub(crate) fn reached(_: &'static str) {}
 
 /// Every point, about in the order in which the protocol comes to them.
 #[cfg(feature = "failpoints")]
-pub const POINTS: [&str; 35] = [
+pub const POINTS: [&str; 41] = [
     // The file of a metadata store is made, by a first run or a repair.
     "before-new-data-file",
     "after-new-data-file",
@@ -58,6 +58,13 @@ pub const POINTS: [&str; 35] = [
     "before-repair",
     "after-repair-data-file",
     "after-repair",
+    // A publication of vectors.
+    "before-vectors-part",
+    "after-vectors-part",
+    "after-vectors-merge",
+    "before-vectors-named",
+    "after-vectors-named",
+    "after-old-vectors-deleted",
 ];
 
 #[cfg(feature = "failpoints")]

@@ -12,7 +12,7 @@ mod crash;
 mod support;
 
 use crash::{Published, Told, Victim, assert_survived, published};
-use leindex_engine::{EngineBuilder, Query, Shards, failpoint};
+use leindex_engine::{Engine, EngineBuilder, Mode, Query, Shards, failpoint};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,9 +52,12 @@ fn child_process() {
     let engine = crash::engine_of(Path::new(&place), steady);
     match &std::env::var(TASK).unwrap()[..] {
         "run" => crash::run_aloud(&engine),
-        _ => {
+        task => {
             crash::say_begun();
-            engine.repair().unwrap();
+            match task {
+                "embed" => drop(engine.embed().wait().unwrap()),
+                _ => drop(engine.repair().unwrap()),
+            }
             println!("ended");
         }
     }
@@ -389,16 +392,69 @@ fn repairs() -> Stage {
     stage
 }
 
+/// What a search by meaning finds: paths, lines and scores, in an order that does not depend on ids.
+fn found(engine: &Engine, question: &str) -> Vec<(PathBuf, u64, f32)> {
+    let query = Query::new(Mode::Semantic, question).limit(10 * FILES);
+    let result = engine.snapshot().unwrap().search(&query).unwrap();
+    assert_eq!((result.not_embedded, result.unreadable, result.truncated), (0, 0, false));
+    let mut hits: Vec<_> = result.hits.into_iter().map(|hit| (hit.path, hit.line, hit.score)).collect();
+    hits.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.cmp(&b.1)));
+    hits
+}
+
+/// Embeddings that are killed: the text stays as it is, and the next one ends where one of an index built from nothing does.
+fn embeddings() -> Stage {
+    let mut stage = Stage::new();
+    assert!(stage.child("run", None).ended);
+    stage.save("nothing embedded");
+    // Twice, so that there are parts of similar size to merge.
+    for _ in 0..2 {
+        assert!(stage.child("embed", None).ended);
+        stage.edit();
+        assert!(stage.child("run", None).ended);
+    }
+    stage.save("embedded");
+    let question = stage.vocabulary.text(&mut stage.random, 1);
+    for saved in ["nothing embedded", "embedded"] {
+        stage.restore(saved);
+        if saved == "nothing embedded" {
+            // Of the tree as it is now.
+            assert!(stage.child("run", None).ended);
+            stage.save(saved);
+        }
+        for (point, count) in counts(&points(&stage.child("embed", None))) {
+            let context = format!("{saved}, an embedding killed at {point}");
+            for times in 1..=count {
+                stage.restore(saved);
+                let before = published(&stage.place, &context);
+                let told = stage.child("embed", Some((&point, times)));
+                assert!(told.killed, "{context}");
+                stage.assert_left(&before, &told, &context);
+                let engine = stage.place.engine();
+                engine.embed().wait().unwrap();
+                assert!(engine.verify().unwrap().is_sound(), "{context}");
+                let fresh = stage.fresh.get_or_insert_with(|| support::fresh(&stage.place.root()));
+                fresh.engine.embed().wait().unwrap();
+                let hits = found(&engine, &question);
+                assert!(hits.len() > FILES / 2, "{context}: {} hits", hits.len());
+                assert_eq!(hits, found(&fresh.engine, &question), "{context}");
+            }
+        }
+    }
+    stage
+}
+
 #[test]
 fn a_kill_at_any_step_loses_nothing() {
     type Scenario = fn() -> Stage;
-    let scenarios: [(&str, Scenario); 6] = [
+    let scenarios: [(&str, Scenario); 7] = [
         ("first runs", first_runs),
         ("updates", updates),
         ("recoveries", recoveries),
         ("two in a row", two_in_a_row),
         ("lost segments", lost_segments),
         ("repairs", repairs),
+        ("embeddings", embeddings),
     ];
     let mut hit = BTreeSet::new();
     std::thread::scope(|scope| {

@@ -5,8 +5,9 @@
 //! the logarithm of that of the rows. Rows of versions that have ended stay for a while: the same chunks may come back with
 //! the next branch, and are not embedded again.
 
-use crate::embed::{Owner, PART_EXTENSION, SEGMENT_ROWS_MAX, SegmentRows, VectorSegment, part_path};
+use crate::embed::{Owner, PART_EXTENSION, Quantised, Row, SEGMENT_ROWS_MAX, SegmentRows, VectorSegment, part_path};
 use crate::error::StoreError;
+use crate::failpoint;
 use crate::record::FileId;
 use crate::store::schema::{Published, VectorsPart, VectorsState};
 use crate::store::{Store, StoreReader};
@@ -90,13 +91,13 @@ impl VectorWriter {
     }
 
     /// Looks for the vectors of chunks that were embedded already, under the hashes of their content.
-    pub(crate) fn find(&self, wanted: &mut HashMap<u64, Option<(f32, Vec<i8>)>>) {
+    pub(crate) fn find(&self, wanted: &mut HashMap<u64, Option<Quantised>>) {
         let mut missing = wanted.len();
         // Most rows are not wanted: one bit says so for nearly all of them, without a look at the table.
         let mut maybe = vec![0u64; FILTER_BITS / 64];
         let bit = |hash: u64| (hash as usize % FILTER_BITS / 64, 1 << (hash % 64));
         wanted.keys().map(|hash| bit(*hash)).for_each(|(word, bit)| maybe[word] |= bit);
-        let mut take = |hashes: &mut dyn Iterator<Item = u64>, vector: &dyn Fn(usize) -> (f32, Vec<i8>)| {
+        let mut take = |hashes: &mut dyn Iterator<Item = u64>, vector: &dyn Fn(usize) -> Quantised| {
             for (row, hash) in hashes.enumerate() {
                 if missing == 0 {
                     return;
@@ -111,16 +112,15 @@ impl VectorWriter {
                 }
             }
         };
-        let owned = |(scale, levels): (f32, &[i8])| (scale, levels.to_vec());
-        take(&mut self.rows.hashes(), &|row| owned(self.rows.vector(row)));
+        take(&mut self.rows.hashes(), &|row| self.rows.vector(row).to_quantised());
         for part in self.parts.iter().rev() {
-            take(&mut part.hashes(), &|row| owned(part.vector(row)));
+            take(&mut part.hashes(), &|row| part.vector(row).to_quantised());
         }
     }
 
     /// Adds the vector of a chunk.
-    pub(crate) fn add(&mut self, owner: Owner, hash: u64, scale: f32, levels: &[i8]) {
-        self.rows.push(owner, hash, scale, levels);
+    pub(crate) fn add(&mut self, owner: Owner, hash: u64, vector: Row<'_>) {
+        self.rows.push(owner, hash, vector);
     }
 
     /// Whether there is no room for `more` chunks.
@@ -157,23 +157,29 @@ impl VectorWriter {
         // One at a time: whoever wants to write waits for this.
         if let Some(merge) = self.to_merge() {
             self.merge(merge, lives)?;
+            failpoint::reached("after-vectors-merge");
         }
         File::open(&self.dir)?.sync_all()?;
+        failpoint::reached("before-vectors-named");
         if !store.write_vectors(&self.known, &self.state)? {
             return Ok(false);
         }
+        failpoint::reached("after-vectors-named");
         self.known = self.state.clone();
         self.forget_old_files();
+        failpoint::reached("after-old-vectors-deleted");
         Ok(true)
     }
 
     /// Writes rows as a part.
     fn write(&mut self, rows: &SegmentRows, lives: &dyn Fn(FileId) -> bool) -> Result<(), StoreError> {
+        failpoint::reached("before-vectors-part");
         let number = self.state.next_part;
         let path = part_path(&self.dir, number);
         let mut file = File::create_new(&path)?;
         file.write_all(&rows.to_bytes(self.state.model)?)?;
         file.sync_all()?;
+        failpoint::reached("after-vectors-part");
         let segment = VectorSegment::open(&path, self.state.model, self.state.dims as usize)?;
         let too_many = || io::Error::other("there are too many parts of vectors");
         self.state.next_part = number.checked_add(1).ok_or_else(too_many)?;
@@ -225,8 +231,7 @@ impl VectorWriter {
         for part in &self.parts[range.clone()] {
             for (row, (owner, hash)) in part.owners().zip(part.hashes()).enumerate() {
                 if keep_dead || lives(owner.file) {
-                    let (scale, levels) = part.vector(row);
-                    rows.push(owner, hash, scale, levels);
+                    rows.push(owner, hash, part.vector(row));
                 }
             }
         }
@@ -327,10 +332,14 @@ mod tests {
         Published { generation: 1, next_file: 1 << 30, ..Published::default() }
     }
 
+    fn vector(number: i8) -> Quantised {
+        Quantised::new(&[f32::from(number); DIMS])
+    }
+
     fn add(writer: &mut VectorWriter, file: FileId, rows: u64) {
         for row in 0..rows {
             let owner = Owner { file, dir: 0, line: row as u32, lines: 1, language: 0 };
-            writer.add(owner, u64::from(file) << 32 | row, 1.0, &[row as i8; DIMS]);
+            writer.add(owner, u64::from(file) << 32 | row, vector(row as i8).row());
         }
     }
 
@@ -353,7 +362,7 @@ mod tests {
         assert!(again.is_whole() && again.state().is_done(99) && !again.state().is_done(100));
         let mut wanted = HashMap::from([(7 << 32 | 2, None), (200 << 32, None)]);
         again.find(&mut wanted);
-        assert_eq!(wanted[&(7 << 32 | 2)], Some((1.0, vec![2; DIMS])));
+        assert_eq!(wanted[&(7 << 32 | 2)], Some(vector(2)));
         assert_eq!(wanted[&(200 << 32)], None);
     }
 

@@ -59,7 +59,7 @@ pub(crate) struct DeviceShape {
     pub(crate) dims: usize,
     /// Batches that may be in flight at once, at least one.
     pub(crate) slots: usize,
-    /// Tokens a batch, with the padding to its longest text: rows times longest.
+    /// Tokens a batch. Texts lie one after the other: nothing is padded.
     pub(crate) batch_tokens: usize,
     /// Texts a batch.
     pub(crate) batch_rows: usize,

@@ -72,8 +72,8 @@ impl Faults {
 /// What a device has seen.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// Rows and longest text of each batch that was accepted.
-    pub(super) batches: Vec<(usize, usize)>,
+    /// The tokens of the texts of each batch that was accepted.
+    pub(super) batches: Vec<Vec<usize>>,
     /// Faults that happened.
     pub(super) faults: Vec<Fault>,
     pub(super) most_in_flight: usize,
@@ -179,10 +179,10 @@ impl FaultyDevice {
             memory = self.random.below(memory as u64 + 1) as usize;
         }
         if self.faults.memory_shared {
-            let in_flight = self.slots.iter().flatten().map(|work| work.batch.rows() * work.batch.longest());
+            let in_flight = self.slots.iter().flatten().map(|work| work.batch.tokens().len());
             memory = memory.saturating_sub(in_flight.sum());
         }
-        let too_large = batch.rows() * batch.longest() > memory;
+        let too_large = batch.tokens().len() > memory;
         mark.map(|(_, fault)| fault).or(too_large.then_some(Fault::Memory)).or(drawn)
     }
 
@@ -227,7 +227,7 @@ impl EmbedDevice for FaultyDevice {
         assert!(self.slots[slot].is_none(), "slot {slot} is not free");
         assert!((1..=self.shape.batch_rows).contains(&rows), "{rows} rows");
         assert!((1..=self.shape.text_tokens).contains(&longest), "{longest} tokens in a text");
-        assert!(rows * longest <= self.shape.batch_tokens, "{rows} rows of {longest} tokens");
+        assert!(batch.tokens().len() <= self.shape.batch_tokens, "{} tokens", batch.tokens().len());
         let fault = self.draw(batch);
         fault.iter().for_each(|&fault| self.note(fault));
         let now = self.random.below(2) == 0;
@@ -248,7 +248,7 @@ impl EmbedDevice for FaultyDevice {
         self.submitted += 1;
         let in_flight = self.slots.iter().flatten().count();
         let mut seen = self.watch.seen();
-        seen.batches.push((rows, longest));
+        seen.batches.push(batch.iter().map(<[u32]>::len).collect());
         seen.most_in_flight = seen.most_in_flight.max(in_flight);
         Ok(())
     }

@@ -6,7 +6,7 @@
 //!   both are given.
 //! * `device`: what runs a model. `queue`: texts as batches to a device, and back. `runner`: a model at work.
 //! * `embedder`: what is chosen of the ways to make vectors.
-//! * `quantise`, `segment`, `map`: vectors in eight bits, and the files that hold them.
+//! * `quantise`, `segment`, `map`: vectors in eight bits and four more, and the files that hold them.
 //! * `scan`: the exact search over them.
 //!
 //! Pure like its siblings: text in, vectors out. Which files are embedded, when, and what is published, is decided above.
@@ -40,7 +40,7 @@ pub(crate) use chunk::{Chunk, chunks, content_hash};
 #[cfg(feature = "cuda")]
 pub(crate) use cuda::probe;
 pub(crate) use embedder::{Embedder, Session};
-pub(crate) use quantise::quantise;
+pub(crate) use quantise::{Quantised, Row};
 #[cfg(feature = "models")]
 pub(crate) use runner::{DeviceChoice, ModelEmbedder};
 pub(crate) use scan::{NEAREST, Question};

@@ -1,4 +1,5 @@
-//! Vectors in eight bits: a number from -127 to 127 a dimension, and a scale for each vector.
+//! Vectors in eight bits: a number from -127 to 127 a dimension, and a scale for each vector. Four bits more say what these leave
+//! over, for the few rows whose order counts.
 
 use multiversion::multiversion;
 
@@ -17,6 +18,70 @@ pub(crate) fn quantise(vector: &[f32], to: &mut [i8]) -> f32 {
         *to = (value * per_level).round() as i8;
     }
     largest / LEVELS
+}
+
+/// A quantised vector.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Quantised {
+    scale: f32,
+    levels: Vec<i8>,
+    rests: Vec<u8>,
+}
+
+/// A quantised vector that lies elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Row<'r> {
+    /// The vector is about `levels * scale`.
+    pub(crate) scale: f32,
+    /// Its numbers.
+    pub(crate) levels: &'r [i8],
+    /// What they leave over, in sixteenths of a level: from -8 to 7, two in a byte, the first one in its lower half.
+    pub(crate) rests: &'r [u8],
+}
+
+/// Parts of a level that are told apart by what it leaves over.
+const RESTS: f32 = 16.0;
+
+/// Bytes that the rests of `dims` numbers take.
+pub(crate) fn rest_bytes(dims: usize) -> usize {
+    dims.div_ceil(2)
+}
+
+impl Quantised {
+    /// Quantises a vector.
+    pub(crate) fn new(vector: &[f32]) -> Quantised {
+        let mut levels = vec![0; vector.len()];
+        let scale = quantise(vector, &mut levels);
+        let per_level = if scale > 0.0 { scale.recip() } else { 0.0 };
+        let rest = |(value, level): (&f32, &i8)| {
+            ((value * per_level - f32::from(*level)) * RESTS).floor().clamp(-8.0, 7.0) as i8
+        };
+        let rests: Vec<i8> = vector.iter().zip(&levels).map(rest).collect();
+        let byte = |pair: &[i8]| pair[0] as u8 & 0xf | (pair.get(1).copied().unwrap_or_default() as u8) << 4;
+        Quantised { scale, rests: rests.chunks(2).map(byte).collect(), levels }
+    }
+
+    /// The same, to be copied.
+    pub(crate) fn row(&self) -> Row<'_> {
+        Row { scale: self.scale, levels: &self.levels, rests: &self.rests }
+    }
+}
+
+impl Row<'_> {
+    /// A copy.
+    pub(crate) fn to_quantised(self) -> Quantised {
+        Quantised { scale: self.scale, levels: self.levels.to_vec(), rests: self.rests.to_vec() }
+    }
+
+    /// The dot product with a vector that is not quantised, as exactly as this one is kept.
+    pub(crate) fn dot(self, query: &[f32]) -> f32 {
+        let rest = |byte: u8, half: u8| (f32::from((byte << (4 * (1 - half))) as i8 >> 4) + 0.5) / RESTS;
+        let of_pair = |(pair, byte): (&[f32], &u8)| -> f32 {
+            pair.iter().zip(0..).map(|(value, half)| value * rest(*byte, half)).sum()
+        };
+        let rests: f32 = query.chunks(2).zip(self.rests).map(of_pair).sum();
+        (exact_dot(query, self.levels) + rests) * self.scale
+    }
 }
 
 /// Makes the length of `vector` one. Returns false, and leaves it alone, when it has none.
@@ -144,6 +209,20 @@ mod tests {
             let scale = quantise(&vector, &mut levels);
             for (value, level) in vector.iter().zip(levels) {
                 prop_assert!((value - f32::from(level) * scale).abs() <= scale * 0.501, "{value} {level} {scale}");
+            }
+        }
+
+        #[test]
+        fn rests_tell_sixteenths_of_a_level(vector in prop::collection::vec(-1e3f32..1e3, 0..300)) {
+            let quantised = Quantised::new(&vector);
+            let row = quantised.row();
+            prop_assert_eq!(row.rests.len(), rest_bytes(vector.len()));
+            prop_assert_eq!(&row.to_quantised(), &quantised);
+            for (dim, value) in vector.iter().enumerate() {
+                let mut axis = vec![0.0; vector.len()];
+                axis[dim] = 1.0;
+                // Half a sixteenth, and what single precision loses on the way to and from levels.
+                prop_assert!((row.dot(&axis) - value).abs() <= row.scale * 0.04, "{value} {} {}", row.dot(&axis), row.scale);
             }
         }
 

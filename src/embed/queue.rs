@@ -1,6 +1,6 @@
 //! The queue between tokenised chunks and the device that embeds them.
 //!
-//! One thread owns the device. It gathers a window of texts, sorts them by length so that a batch has little padding,
+//! One thread owns the device. It gathers a window of texts, sorts them by length, since attention over texts of one length has little to leave out,
 //! submits batches to free slots, longest first, and gathers the next window while they are in flight. A window is
 //! whatever has come by the time a slot is free: nothing waits for a window to fill up, and a device that falls behind
 //! finds full ones. Every text that was pushed is answered once, with a vector or an error, unless the run is cancelled
@@ -123,8 +123,6 @@ pub(crate) struct QueueStats {
     pub(crate) batches: u64,
     /// Tokens in those batches.
     pub(crate) tokens: u64,
-    /// The same with the padding.
-    pub(crate) padded: u64,
     /// Texts that had to be tried again, each time.
     pub(crate) retries: u64,
     /// Texts that only the fallback could embed, while the first device was used for the others.

@@ -1,13 +1,13 @@
 //! Files of vectors: quantised, written once, mapped for searching.
 //!
-//! A row is a chunk: whose it is, its content hash, its scale and its numbers. docs/format.md has the bytes.
+//! A row is a chunk: whose it is, its content hash and its vector. docs/format.md has the bytes.
 
 use super::map::MappedFile;
-use super::quantise::{sign_words, signs};
+use super::quantise::{Row, rest_bytes, sign_words, signs};
 use std::io;
 use std::path::{Path, PathBuf};
 
-const MAGIC: &[u8; 8] = b"LEIVEC01";
+const MAGIC: &[u8; 8] = b"LEIVEC02";
 const HEADER_BYTES: usize = 64;
 /// Sections begin at multiples of this: rows of numbers lie on whole cache lines.
 const ALIGN: usize = 64;
@@ -61,6 +61,7 @@ struct Sections {
     scales: usize,
     signs: usize,
     levels: usize,
+    rests: usize,
     end: usize,
 }
 
@@ -73,12 +74,14 @@ impl Sections {
         let scales = after(hashes, size_of::<u64>())?;
         let signs = after(scales, size_of::<f32>())?;
         let levels = after(signs, sign_words(dims) * size_of::<u64>())?;
-        Some(Sections { owners, hashes, scales, signs, levels, end: levels.checked_add(rows.checked_mul(dims)?)? })
+        let rests = after(levels, dims)?;
+        let end = rests.checked_add(rows.checked_mul(rest_bytes(dims))?)?;
+        Some(Sections { owners, hashes, scales, signs, levels, rests, end })
     }
 
-    fn ranges(self) -> [std::ops::Range<usize>; 5] {
-        let Sections { owners, hashes, scales, signs, levels, end } = self;
-        [owners..hashes, hashes..scales, scales..signs, signs..levels, levels..end]
+    fn ranges(self) -> [std::ops::Range<usize>; 6] {
+        let Sections { owners, hashes, scales, signs, levels, rests, end } = self;
+        [owners..hashes, hashes..scales, scales..signs, signs..levels, levels..rests, rests..end]
     }
 }
 
@@ -90,6 +93,7 @@ pub(crate) struct SegmentRows {
     hashes: Vec<u64>,
     scales: Vec<f32>,
     levels: Vec<i8>,
+    rests: Vec<u8>,
 }
 
 impl SegmentRows {
@@ -99,12 +103,13 @@ impl SegmentRows {
     }
 
     /// Adds a row.
-    pub(crate) fn push(&mut self, owner: Owner, hash: u64, scale: f32, levels: &[i8]) {
-        debug_assert_eq!(levels.len(), self.dims);
+    pub(crate) fn push(&mut self, owner: Owner, hash: u64, vector: Row<'_>) {
+        debug_assert_eq!(vector.levels.len(), self.dims);
         self.owners.push(owner);
         self.hashes.push(hash);
-        self.scales.push(scale);
-        self.levels.extend_from_slice(levels);
+        self.scales.push(vector.scale);
+        self.levels.extend_from_slice(vector.levels);
+        self.rests.extend_from_slice(vector.rests);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -120,9 +125,14 @@ impl SegmentRows {
         self.hashes.iter().copied()
     }
 
-    /// Scale and numbers of a row.
-    pub(crate) fn vector(&self, row: usize) -> (f32, &[i8]) {
-        (self.scales[row], &self.levels[row * self.dims..][..self.dims])
+    /// The vector of a row.
+    pub(crate) fn vector(&self, row: usize) -> Row<'_> {
+        let bytes = rest_bytes(self.dims);
+        Row {
+            scale: self.scales[row],
+            levels: &self.levels[row * self.dims..][..self.dims],
+            rests: &self.rests[row * bytes..][..bytes],
+        }
     }
 
     /// The bytes of the segment.
@@ -144,6 +154,8 @@ impl SegmentRows {
             .for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
         bytes.resize(sections.levels, 0);
         bytes.extend_from_slice(bytemuck::cast_slice(&self.levels));
+        bytes.resize(sections.rests, 0);
+        bytes.extend_from_slice(&self.rests);
         let number = |number: usize| u32::try_from(number).map(u32::to_le_bytes).map_err(|_| too_large());
         let mut head = [&MAGIC[..], &model.to_le_bytes(), &number(dims)?, &number(rows)?].concat();
         for range in sections.ranges() {
@@ -265,9 +277,14 @@ impl VectorSegment {
         bytemuck::cast_slice(&self.map[start + rows.start * self.dims..start + rows.end * self.dims])
     }
 
-    /// Scale and numbers of a row.
-    pub(crate) fn vector(&self, row: usize) -> (f32, &[i8]) {
-        (self.scales(row..row + 1).next().unwrap_or_default(), self.levels(row..row + 1))
+    /// The vector of a row.
+    pub(crate) fn vector(&self, row: usize) -> Row<'_> {
+        let bytes = rest_bytes(self.dims);
+        Row {
+            scale: self.scales(row..row + 1).next().unwrap_or_default(),
+            levels: self.levels(row..row + 1),
+            rests: &self.map[self.sections.rests + row * bytes..][..bytes],
+        }
     }
 }
 
@@ -284,7 +301,9 @@ mod tests {
         let mut rows = SegmentRows::new(dims);
         for row in 0..count {
             let levels: Vec<i8> = (0..dims).map(|dim| (dim as u32 * 7 + row * 13) as i8).collect();
-            rows.push(owner(row * 3, row), u64::from(row) << 40 | 5, row as f32 / 8.0, &levels);
+            let rests: Vec<u8> = (0..rest_bytes(dims)).map(|pair| (pair as u32 * 11 + row * 17) as u8).collect();
+            let vector = Row { scale: row as f32 / 8.0, levels: &levels, rests: &rests };
+            rows.push(owner(row * 3, row), u64::from(row) << 40 | 5, vector);
         }
         rows
     }

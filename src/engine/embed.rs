@@ -7,7 +7,7 @@
 use super::stage::{self, Shared, StageRun};
 use super::{Config, Engine, lock};
 use crate::commit::vectors::{Progress, VectorWriter};
-use crate::embed::{Chunk, Embedder, Owner, Session, chunks, content_hash, quantise};
+use crate::embed::{Chunk, Embedder, Owner, Quantised, Session, chunks, content_hash};
 #[cfg(feature = "models")]
 use crate::embed::{DeviceChoice, ModelEmbedder};
 use crate::error::{OpenError, RunError, StoreError};
@@ -319,7 +319,7 @@ impl Embedding<'_> {
 
     /// Adds the vectors of a round to what is to be written.
     fn take(&mut self, round: &[Pending], outcomes: &[Outcome]) -> Result<(), RunError> {
-        let mut wanted: HashMap<u64, Option<(f32, Vec<i8>)>> = HashMap::new();
+        let mut wanted: HashMap<u64, Option<Quantised>> = HashMap::new();
         let mut new = Vec::new();
         for outcome in outcomes {
             if let Outcome::Cut { text, chunks, .. } = outcome {
@@ -335,9 +335,8 @@ impl Embedding<'_> {
         let (hashes, texts): (Vec<u64>, Vec<&str>) = new.into_iter().unzip();
         let made = Mutex::new(&mut wanted);
         let failed = self.session.embed(&texts, &|number, vector| {
-            let mut levels = vec![0; vector.len()];
-            let scale = quantise(vector, &mut levels);
-            made.lock().unwrap_or_else(PoisonError::into_inner).insert(hashes[number], Some((scale, levels)));
+            let quantised = Quantised::new(vector);
+            made.lock().unwrap_or_else(PoisonError::into_inner).insert(hashes[number], Some(quantised));
         });
         let failed = failed.map_err(|detail| OpenError::Setting { setting: "embed", detail })?;
         let failed: HashSet<u64> = failed.into_iter().map(|number| hashes[number]).collect();
@@ -369,7 +368,7 @@ impl Embedding<'_> {
         &mut self,
         file: &Pending,
         outcome: &Outcome,
-        vectors: &HashMap<u64, Option<(f32, Vec<i8>)>>,
+        vectors: &HashMap<u64, Option<Quantised>>,
     ) -> Result<(), RunError> {
         let report = &mut self.report;
         match outcome {
@@ -378,7 +377,7 @@ impl Embedding<'_> {
                 report.bytes += file.meta.size;
                 report.cut += u64::from(*more);
                 for (chunk, hash) in chunks {
-                    let Some(Some((scale, levels))) = vectors.get(hash) else {
+                    let Some(Some(vector)) = vectors.get(hash) else {
                         report.wordless += 1;
                         continue;
                     };
@@ -386,7 +385,7 @@ impl Embedding<'_> {
                     let FileMeta { id, language, .. } = file.meta;
                     let lines = u16::try_from(chunk.lines).unwrap_or(u16::MAX);
                     let owner = Owner { file: id, dir: file.parent, line: chunk.line, lines, language };
-                    self.writer.add(owner, *hash, *scale, levels);
+                    self.writer.add(owner, *hash, vector.row());
                 }
             }
             // The run that finds the change gives the file another id, unless it is changed back before.

@@ -22,7 +22,7 @@ use tantivy::collector::{Collector, SegmentCollector};
 use tantivy::query::AllQuery;
 use tantivy::{DocId, Score, SegmentOrdinal, SegmentReader};
 
-/// Files whose scores are computed again with the exact question, and as many times the limit.
+/// Files whose scores are computed again, as exactly as vectors are kept, and as many times the limit.
 const RESCORED_MIN: usize = 50;
 const RESCORED_TIMES: usize = 4;
 /// Chunks that are looked at for each file that is wanted: the nearest ones may all be of few files.
@@ -83,11 +83,11 @@ impl Searcher {
             best.select_nth_unstable_by(kept, nearest_first(&near));
             best.truncate(kept);
         }
-        if let Some(question) = question.as_ref().filter(|_| !hybrid && !by_signs) {
+        if let Some(question) = question.as_ref().filter(|_| !hybrid) {
             for &at in &best {
                 let near = &mut near[at as usize];
                 if let Some((part, row)) = near.chunk {
-                    near.score = question.score(&parts[part as usize], row as usize);
+                    near.score = question.exact_score(&parts[part as usize], row as usize);
                 }
             }
         }

@@ -20,10 +20,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: leindex-quality cut CORPUS/SPLIT OUT.json [--count N]
-       leindex-quality measure CORPUS/SPLIT [--count N] [--out DIR]
+       leindex-quality measure CORPUS/SPLIT [--count N] [--model DIR] [--out DIR]
 
 CORPUS is a folder that scripts/quality-corpus has filled; SPLIT is tune or held-out.
   --count N    pairs a language (default 300)
+  --model DIR  embed with the model in this folder (scripts/get-model) instead of the table of words
   --out DIR    write ranks.csv there: a line a pair and way";
 
 /// Pairs a language, unless something else is asked for.
@@ -36,17 +37,19 @@ struct Options {
     command: String,
     paths: Vec<PathBuf>,
     count: usize,
+    model: Option<PathBuf>,
     out: Option<PathBuf>,
 }
 
 fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut args = args.skip(1);
     let command = args.next().ok_or("say cut or measure")?;
-    let mut options = Options { command, paths: Vec::new(), count: COUNT, out: None };
+    let mut options = Options { command, paths: Vec::new(), count: COUNT, model: None, out: None };
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg}: a value is missing"));
         match &arg[..] {
             "--count" => options.count = value()?.parse().map_err(|_| format!("{arg}: use a number"))?,
+            "--model" => options.model = Some(value()?.into()),
             "--out" => options.out = Some(value()?.into()),
             _ if arg.starts_with('-') => return Err(format!("{arg}: no such option")),
             _ => options.paths.push(arg.into()),
@@ -71,7 +74,7 @@ fn run(options: &Options) -> Result<(), Failure> {
             println!("{}: {} pairs", to.display(), list.len());
             Ok(())
         }
-        ("measure", [from]) => measure::measure(from, &limits, options.out.as_deref()),
+        ("measure", [from]) => measure::measure(from, &limits, options.model.as_deref(), options.out.as_deref()),
         _ => Err(USAGE.into()),
     }
 }

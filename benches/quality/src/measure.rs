@@ -19,23 +19,28 @@ struct Way {
     seconds: f64,
 }
 
-/// Measures the split in `from`.
-pub(crate) fn measure(from: &Path, limits: &Limits, out: Option<&Path>) -> Result<(), Failure> {
+/// Measures the split in `from`, with the table of words or the model in a folder.
+pub(crate) fn measure(from: &Path, limits: &Limits, model: Option<&Path>, out: Option<&Path>) -> Result<(), Failure> {
     let pairs = cut(from, limits)?.pairs;
     if pairs.is_empty() {
         return Err(format!("{}: no pairs: fill it with scripts/quality-corpus", from.display()).into());
     }
     let tree = tempfile::tempdir()?;
     let paths = write_tree(&pairs, tree.path())?;
-    let engine = Engine::builder().open(tree.path())?;
+    let builder = match model {
+        Some(dir) => Engine::builder().model(dir),
+        None => Engine::builder(),
+    };
+    let engine = builder.open(tree.path())?;
     engine.index().wait()?;
     let embedded = engine.embed().wait()?;
     println!(
-        "{}: {} functions, {} chunks embedded in {:.2} s",
+        "{}: {} functions, {} chunks embedded in {:.2} s by {}",
         from.display(),
         pairs.len(),
         embedded.chunks,
-        embedded.seconds
+        embedded.seconds,
+        embedded.device,
     );
     let snapshot = engine.snapshot()?;
     let mut ways = vec![bm25(&pairs)];

@@ -35,10 +35,13 @@ impl Pending {
     }
 }
 
+fn tokens(items: &[Pending]) -> usize {
+    items.iter().map(Pending::len).sum()
+}
+
 /// A batch in a slot.
 struct Flight {
     items: Vec<Pending>,
-    padded: usize,
     /// By [`Worker::clock`].
     begun: Duration,
 }
@@ -70,7 +73,7 @@ pub(super) struct Worker {
     device: Result<Box<dyn EmbedDevice>, DeviceError>,
     shape: DeviceShape,
     spare: Spare,
-    /// Tokens a batch, with padding: what the device takes, or less since it ran out of memory.
+    /// Tokens a batch: what the device takes, or less since it ran out of memory.
     budget: usize,
     halvings: u32,
     /// It ran out of memory: what is in flight has to complete, and give back what it has, before more is submitted.
@@ -186,13 +189,12 @@ impl Worker {
             let items = self.cut();
             self.batch.clear();
             items.iter().for_each(|each| self.batch.push(&each.item.tokens));
-            let padded = self.batch.rows() * self.batch.longest();
             let Ok(device) = &mut self.device else { return };
             let Err(error) = device.submit(slot, &self.batch) else {
-                self.flights[slot] = Some(Flight { items, padded, begun: self.clock });
+                self.flights[slot] = Some(Flight { items, begun: self.clock });
                 continue;
             };
-            self.trouble(items, padded, error);
+            self.trouble(items, error);
         }
     }
 
@@ -214,10 +216,15 @@ impl Worker {
 
     /// The next batch: the longest texts that are ready, as many as the budget allows.
     fn cut(&mut self) -> Vec<Pending> {
-        let longest = self.ready.last().map_or(1, Pending::len);
-        let rows_max = (self.budget / longest).clamp(1, self.shape.batch_rows.max(1));
-        let in_company = |each: &&Pending| each.tries + 1 < TRIES_MAX;
-        let rows = self.ready.iter().rev().take(rows_max).take_while(in_company).count().max(1);
+        let mut left = self.budget;
+        let fits = |each: &&Pending| {
+            let rest = left.checked_sub(each.len()).filter(|_| each.tries + 1 < TRIES_MAX);
+            rest.is_some_and(|rest| {
+                left = rest;
+                true
+            })
+        };
+        let rows = self.ready.iter().rev().take(self.shape.batch_rows).take_while(fits).count().max(1);
         self.ready.split_off(self.ready.len() - rows)
     }
 
@@ -237,7 +244,7 @@ impl Worker {
             Ok(Some(Completion { slot, result })) => match self.flights.get_mut(slot).and_then(Option::take) {
                 Some(flight) => match result {
                     Ok(()) => self.take(slot, flight),
-                    Err(error) => self.trouble(flight.items, flight.padded, error),
+                    Err(error) => self.trouble(flight.items, error),
                 },
                 None => self.go_over(wrong_slot(slot)),
             },
@@ -250,20 +257,18 @@ impl Worker {
 
     /// Answers a batch that has completed.
     fn take(&mut self, slot: usize, flight: Flight) {
-        let Flight { items, padded, .. } = flight;
+        let Flight { items, .. } = flight;
         let Ok(device) = &mut self.device else { return };
         let dims = self.shape.dims.max(1);
         let mut vectors = mem::take(&mut self.vectors);
         vectors.clear();
         match device.take(slot, &mut vectors) {
-            Err(error) => self.trouble(items, padded, error),
-            Ok(()) if vectors.len() != items.len() * dims => self.trouble(items, padded, no_vector()),
+            Err(error) => self.trouble(items, error),
+            Ok(()) if vectors.len() != items.len() * dims => self.trouble(items, no_vector()),
             Ok(()) => {
-                let tokens: usize = items.iter().map(Pending::len).sum();
                 self.count(|stats| {
                     stats.batches += 1;
-                    stats.tokens += tokens as u64;
-                    stats.padded += padded as u64;
+                    stats.tokens += tokens(&items) as u64;
                 });
                 let mut bad = Vec::new();
                 for (each, vector) in items.into_iter().zip(vectors.chunks_exact(dims)) {
@@ -283,9 +288,9 @@ impl Worker {
     }
 
     /// Deals with a batch that is not in flight any more and brought an error.
-    fn trouble(&mut self, items: Vec<Pending>, padded: usize, error: DeviceError) {
+    fn trouble(&mut self, items: Vec<Pending>, error: DeviceError) {
         match error {
-            DeviceError::OutOfMemory(_) => self.shrink(items, padded, error),
+            DeviceError::OutOfMemory(_) => self.shrink(items, error),
             DeviceError::Failed(_) => self.failed(items, &error),
             DeviceError::Lost(_) => {
                 self.ready.extend(items);
@@ -295,10 +300,10 @@ impl Worker {
     }
 
     /// A batch of this size did not fit.
-    fn shrink(&mut self, items: Vec<Pending>, padded: usize, error: DeviceError) {
+    fn shrink(&mut self, items: Vec<Pending>, error: DeviceError) {
         self.crowded = true;
         // Of several that were cut for the same budget, the first one halves it.
-        if padded <= self.budget {
+        if tokens(&items) <= self.budget {
             self.budget = (self.budget / 2).max(1);
             self.halvings += 1;
             tracing::debug!(budget = self.budget, %error, "smaller batches");
