@@ -25,6 +25,8 @@ pub(crate) struct EmbeddedJson {
     unreadable: u64,
     failed: u64,
     device: String,
+    tokens: u64,
+    card_busy_seconds: Option<f64>,
     seconds: f64,
 }
 
@@ -43,6 +45,8 @@ impl From<&EmbedReport> for EmbeddedJson {
             unreadable: report.unreadable,
             failed: report.failed,
             device: report.device.clone(),
+            tokens: report.tokens,
+            card_busy_seconds: report.card_busy.map(|time| time.as_secs_f64()),
             seconds: report.seconds,
         }
     }

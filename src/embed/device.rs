@@ -67,6 +67,19 @@ pub(crate) struct DeviceShape {
     pub(crate) text_tokens: usize,
 }
 
+/// How long a device was at work since it was opened, by its own clock. Stages of different batches overlap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StageTimes {
+    /// Batches that were timed.
+    pub(crate) batches: u64,
+    /// Copying tokens to it.
+    pub(crate) upload: Duration,
+    /// The work itself.
+    pub(crate) compute: Duration,
+    /// Copying vectors back.
+    pub(crate) download: Duration,
+}
+
 /// Why a device did not do what it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -110,6 +123,11 @@ pub(crate) trait EmbedDevice: Send {
 
     /// What it takes.
     fn shape(&self) -> DeviceShape;
+
+    /// How long it was at work; `None` when it has no clock. A card has one with drivers from 12.8 on.
+    fn times(&self) -> Option<StageTimes> {
+        None
+    }
 
     /// Begins a batch in a slot that is free. The tokens were copied when this returns; the work need not have begun.
     ///

@@ -6,6 +6,7 @@ use super::words::{Kind, TableError, WordScratch, WordTable};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// Texts that a thread takes at a time: a millisecond of work.
 const TAKEN: usize = 64;
@@ -119,6 +120,15 @@ impl Session<'_> {
             Session::Words(..) => "the table of words".into(),
             #[cfg(feature = "models")]
             Session::Model(session) => session.device(),
+        }
+    }
+
+    /// Tokens that a model has taken, and how long the device was at work, if it tells.
+    pub(crate) fn work(&self) -> (u64, Option<Duration>) {
+        match self {
+            Session::Idle | Session::Words(..) => (0, None),
+            #[cfg(feature = "models")]
+            Session::Model(session) => session.work(),
         }
     }
 }

@@ -14,7 +14,7 @@
 
 mod worker;
 
-use super::device::{DeviceError, DeviceShape, EmbedDevice, TokenBatch};
+use super::device::{DeviceError, DeviceShape, EmbedDevice, StageTimes, TokenBatch};
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -123,6 +123,8 @@ pub(crate) struct QueueStats {
     pub(crate) batches: u64,
     /// Tokens in those batches.
     pub(crate) tokens: u64,
+    /// How long the device in use was at work, if it tells.
+    pub(crate) times: Option<StageTimes>,
     /// Texts that had to be tried again, each time.
     pub(crate) retries: u64,
     /// Texts that only the fallback could embed, while the first device was used for the others.

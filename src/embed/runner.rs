@@ -132,6 +132,12 @@ impl ModelSession<'_> {
         }
     }
 
+    /// Tokens that were embedded, and how long the card was at work.
+    pub(super) fn work(&self) -> (u64, Option<Duration>) {
+        let stats = self.answers.stats();
+        (stats.tokens, stats.times.map(|times| times.compute))
+    }
+
     pub(super) fn embed(&mut self, texts: &[&str], take: Take<'_>) -> Result<Vec<usize>, String> {
         let (model, pusher, cancelled) = (self.model, &self.pusher, &*self.cancelled);
         let refused = Mutex::new(Vec::new());

@@ -77,6 +77,10 @@ pub struct EmbedReport {
     pub failed: u64,
     /// What embedded them, and how that went; empty when there was nothing to do.
     pub device: String,
+    /// Tokens of a model that the chunks were cut into, with its special ones; 0 with the table of words.
+    pub tokens: u64,
+    /// How long a card computed, by its own clock; `None` without one, and with drivers before 12.8.
+    pub card_busy: Option<Duration>,
     /// Whether nothing was done because the index has the vectors of a model that was chosen, and none is chosen now: see
     /// [`EngineBuilder::replace_vectors`](crate::EngineBuilder::replace_vectors).
     pub kept_model: bool,
@@ -250,6 +254,7 @@ fn embed(engine: &Engine, shared: &Shared) -> Result<Option<EmbedReport>, RunErr
     }
     let Embedding { mut report, session, .. } = embedding;
     report.device = session.device();
+    (report.tokens, report.card_busy) = session.work();
     report.cancelled = cancelled.load(Relaxed);
     report.seconds = started.elapsed().as_secs_f64();
     Ok(Some(report))

@@ -6,7 +6,7 @@ use super::launch::{self, Blas, Card, Module};
 use super::memory::{Arena, Context};
 use super::pack::pack;
 use super::plan::Plan;
-use crate::embed::device::{Completion, DeviceError, DeviceShape, EmbedDevice, TokenBatch};
+use crate::embed::device::{Completion, DeviceError, DeviceShape, EmbedDevice, StageTimes, TokenBatch};
 use crate::embed::weights::BertWeights;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -33,19 +33,6 @@ impl Default for CudaOptions {
     fn default() -> CudaOptions {
         CudaOptions { card: 0, slots: 3, batch_tokens: 16 << 10, batch_rows: 512 }
     }
-}
-
-/// How long the card was busy, by its own clock, since the device was opened. Stages of different batches overlap.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct StageTimes {
-    /// Batches that were timed: none when the driver is older than 12.8.
-    pub(crate) batches: u64,
-    /// Copying tokens to the card.
-    pub(crate) upload: Duration,
-    /// Kernels and products.
-    pub(crate) compute: Duration,
-    /// Copying vectors back.
-    pub(crate) download: Duration,
 }
 
 /// Where a slot is.
@@ -114,12 +101,6 @@ impl CudaDevice {
         })
     }
 
-    /// How long the card was busy so far.
-    #[cfg(test)]
-    pub(crate) fn times(&self) -> StageTimes {
-        self.times
-    }
-
     /// Remembers that the card is lost, if this is what an error says.
     fn noted(&mut self, error: DeviceError) -> DeviceError {
         if let DeviceError::Lost(detail) = &error {
@@ -171,6 +152,10 @@ impl EmbedDevice for CudaDevice {
 
     fn shape(&self) -> DeviceShape {
         self.plan.shape
+    }
+
+    fn times(&self) -> Option<StageTimes> {
+        (self.times.batches > 0).then_some(self.times)
     }
 
     fn submit(&mut self, slot: usize, tokens: &TokenBatch) -> Result<(), DeviceError> {

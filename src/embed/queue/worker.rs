@@ -266,9 +266,11 @@ impl Worker {
             Err(error) => self.trouble(items, error),
             Ok(()) if vectors.len() != items.len() * dims => self.trouble(items, no_vector()),
             Ok(()) => {
+                let times = device.times();
                 self.count(|stats| {
                     stats.batches += 1;
                     stats.tokens += tokens(&items) as u64;
+                    stats.times = times;
                 });
                 let mut bad = Vec::new();
                 for (each, vector) in items.into_iter().zip(vectors.chunks_exact(dims)) {
