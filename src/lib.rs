@@ -72,3 +72,12 @@ pub use leindex_fallback::IoStats;
 pub use query::{FileMatch, FileMatches, Hit, Mode, PathFilter, Query, Ranking, SearchResult, Sort};
 pub use shard::placement::Placement;
 pub use shard::{find_repository, git_directories, is_private_data};
+
+/// The examples of the documents are compiled.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../docs/embedding.md")]
+    mod embedding {}
+}

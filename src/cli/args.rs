@@ -91,6 +91,9 @@ pub(crate) struct CommonArgs {
     /// Log to stderr what is done; -vv and -vvv log more (RUST_LOG overrides)
     #[arg(short, long, action = ArgAction::Count, help_heading = COMMON, global = true)]
     pub(crate) verbose: u8,
+    /// Write what took how long, thread by thread, for chrome://tracing or ui.perfetto.dev
+    #[arg(long, value_name = "FILE", help_heading = COMMON, global = true)]
+    pub(crate) trace: Option<PathBuf>,
 }
 
 /// The subcommands.
@@ -530,11 +533,9 @@ pub(crate) enum Mode {
     Regex,
     /// The name of a definition, its beginning or its humps (schTim); Type::name, name*
     Symbol,
-    /// By meaning: not in this version
-    #[value(hide = true)]
+    /// By meaning
     Semantic,
-    /// By words and meaning: not in this version
-    #[value(hide = true)]
+    /// By words and meaning: for sentences
     Hybrid,
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn run(args: CheckIgnoreArgs, common: &CommonArgs) -> Result<Exit, Fa
     let options = Options::from_args(common).with_rules(&args.rules);
     let tree = root::at(Some(root), options).map_err(as_git)?;
     let ui = output::Ui::new(&tree.options);
-    log::start(&tree.options, &ui);
+    log::start(&tree.options, &ui)?;
     let engine = tree.options.engine(&tree.root).map_err(as_git)?;
     let mut asked = Asked {
         verdicts: verdicts(&engine)?,

@@ -171,6 +171,7 @@ mod tests {
             progress: Some(Progress::Off),
             color: Some(When::Never),
             verbose: Some(2),
+            trace: None,
         };
         assert_eq!(options(text), Ok(expected));
         for key in KEYS.split(", ") {

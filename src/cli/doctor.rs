@@ -64,7 +64,7 @@ pub(crate) fn run(args: PathArg, common: &CommonArgs) -> Result<Exit, Failure> {
         Err(failure) => (given, failure.into_exit().1),
     };
     let ui = Ui::new(&options);
-    log::start(&options, &ui);
+    log::start(&options, &ui)?;
     let mut findings = vec![Finding::ok("version", format!("leindex-engine {}", env!("CARGO_PKG_VERSION")))];
     findings.extend(system::machine());
     findings.extend(backend(&options, &path));

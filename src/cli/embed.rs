@@ -69,7 +69,7 @@ pub(crate) fn run(args: EmbedArgs, common: &CommonArgs) -> Result<Exit, Failure>
     };
     let tree = root::at(args.path, options)?;
     let ui = Ui::new(&tree.options);
-    log::start(&tree.options, &ui);
+    log::start(&tree.options, &ui)?;
     let engine = tree.options.engine(&tree.root)?;
     let Some(report) = embed(&engine, &ui, &Interrupts::catch())? else { return Ok(Exit::Interrupted) };
     let mut out = output::stdout();

@@ -42,7 +42,7 @@ pub(crate) fn run(args: ExplainArgs, common: &CommonArgs) -> Result<Exit, Failur
         engine = tree.options.engine(&tree.root)?;
     }
     let ui = Ui::new(&tree.options);
-    log::start(&tree.options, &ui);
+    log::start(&tree.options, &ui)?;
     let relative = path.strip_prefix(engine.root()).map_err(|_| {
         let root = engine.root().display();
         Failure::Usage(format!("{}: not below the tree {root}: give a path inside of it", args.path.display()))

@@ -18,7 +18,7 @@ struct FileJson {
 pub(crate) fn run(args: FilesArgs, common: &CommonArgs) -> Result<Exit, Failure> {
     let tree = root::at(args.path, Options::from_args(common).with_rules(&args.rules))?;
     let ui = Ui::new(&tree.options);
-    log::start(&tree.options, &ui);
+    log::start(&tree.options, &ui)?;
     let list = tree.options.engine(&tree.root)?.files()?;
     let mut out = output::stdout();
     for path in &list.paths {

@@ -58,7 +58,7 @@ pub(crate) fn open(args: IndexArgs, common: &CommonArgs) -> Result<(Engine, Ui),
     let options = Options::from_args(common).with_run(&args.run).with_rules(&args.rules);
     let tree = root::at(args.path, options)?;
     let ui = Ui::new(&tree.options);
-    log::start(&tree.options, &ui);
+    log::start(&tree.options, &ui)?;
     Ok((tree.options.engine(&tree.root)?, ui))
 }
 

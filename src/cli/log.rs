@@ -1,13 +1,29 @@
-//! The log on stderr: `-v`, `-vv`, `-vvv`, or what `RUST_LOG` says.
+//! The log on stderr: `-v`, `-vv`, `-vvv`, or what `RUST_LOG` says. And the trace: `--trace FILE`.
 
+use super::exit::Failure;
 use super::options::Options;
 use super::output::{self, Ui};
+use std::fs::File;
 use std::io;
-use tracing_subscriber::EnvFilter;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use tracing_chrome::{ChromeLayerBuilder, FlushGuard};
+use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt};
 
-/// Starts to log. Warnings are always shown.
-pub(crate) fn start(options: &Options, ui: &Ui) {
-    let level = match options.verbose.unwrap_or(0) {
+/// What a trace holds: stages and their steps. Whatever is done once a file would slow down what is measured.
+const TRACED: &str = "leindex_engine=debug,leindex_fallback=debug";
+
+/// Writes the rest of the trace when it is dropped.
+static TRACE: Mutex<Option<FlushGuard>> = Mutex::new(None);
+
+/// Starts to log, and to trace if that is asked for. Warnings are always shown.
+pub(crate) fn start(options: &Options, ui: &Ui) -> Result<(), Failure> {
+    let verbose = options.verbose.unwrap_or(0);
+    let level = match verbose {
         // A request that is refused is no news to anybody but the client, who is told.
         0 => "warn,rmcp=error",
         1 => "warn,rmcp=error,leindex_engine=info,leindex_fallback=info",
@@ -23,14 +39,36 @@ pub(crate) fn start(options: &Options, ui: &Ui) {
         }
         None => EnvFilter::new(level),
     };
-    let started = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    // How long each stage took is told at its end, to those who want to know.
+    let spans = if verbose > 0 || from_environment.is_some() { FmtSpan::CLOSE } else { FmtSpan::NONE };
+    let log = fmt::layer()
         .with_ansi(ui.color_err)
-        .with_timer(tracing_subscriber::fmt::time::uptime())
+        .with_timer(fmt::time::uptime())
+        .with_span_events(spans)
         .with_writer(|| LogWriter)
-        .try_init();
+        .with_filter(filter);
+    let trace = options.trace.as_deref().map(trace).transpose()?;
+    let started = tracing_subscriber::registry().with(log).with(trace).try_init();
     // There is one already only if this is called twice.
     debug_assert!(started.is_ok());
+    Ok(())
+}
+
+fn trace<S>(path: &Path) -> Result<impl Layer<S>, Failure>
+where
+    S: tracing::Subscriber + for<'s> LookupSpan<'s> + Send + Sync,
+{
+    let file = File::create(path).map_err(|error| {
+        Failure::Usage(format!("--trace {}: {error}: name a file that can be written", path.display()))
+    })?;
+    let (layer, guard) = ChromeLayerBuilder::new().writer(io::BufWriter::new(file)).include_args(true).build();
+    *TRACE.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
+    Ok(layer.with_filter(EnvFilter::new(TRACED)))
+}
+
+/// Writes what is left of the trace.
+pub(crate) fn finish() {
+    drop(TRACE.lock().unwrap_or_else(PoisonError::into_inner).take());
 }
 
 /// Writes whole events past the progress bar.

@@ -27,7 +27,7 @@ pub(crate) struct Serve {
 pub(crate) fn prepare(args: McpArgs, common: &CommonArgs) -> Result<Serve, Failure> {
     let McpArgs { run, rules, http, allow_remote, allow_host, allow_root, no_watch, path } = args;
     let options = Options::from_args(common).with_run(&run).with_rules(&rules);
-    log::start(&options, &Ui::new(&options));
+    log::start(&options, &Ui::new(&options))?;
     let root =
         match path {
             Some(path) => Some(std::path::absolute(&path).map_err(|error| {

@@ -86,6 +86,7 @@ pub(crate) fn main() -> Next {
 
 /// The exit code of what was run; says why it has failed, if it has.
 fn ended(result: Result<Exit, Failure>) -> ExitCode {
+    log::finish();
     let exit = result.unwrap_or_else(|failure| {
         let (exit, message) = failure.into_exit();
         if let Some(message) = message {

@@ -29,6 +29,7 @@ pub(crate) struct Options {
     pub(crate) progress: Option<Progress>,
     pub(crate) color: Option<When>,
     pub(crate) verbose: Option<u8>,
+    pub(crate) trace: Option<PathBuf>,
 }
 
 /// What a pair of switches says, if one of them was given.
@@ -49,6 +50,7 @@ impl Options {
             json: switch(common.json, common.no_json),
             color: common.color,
             verbose: (common.verbose > 0).then_some(common.verbose),
+            trace: common.trace.clone(),
             ..Options::default()
         }
     }
@@ -106,6 +108,7 @@ impl Options {
             progress: self.progress.or(config.progress),
             color: self.color.or(config.color),
             verbose: self.verbose.or(config.verbose),
+            trace: self.trace,
         }
     }
 

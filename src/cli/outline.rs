@@ -20,7 +20,7 @@ struct OutlineJson<'a> {
 pub(crate) fn run(args: OutlineArgs, common: &CommonArgs) -> Result<Exit, Failure> {
     let tree = root::find(Some(args.file), Options::from_args(common))?;
     let ui = Ui::new(&tree.options);
-    log::start(&tree.options, &ui);
+    log::start(&tree.options, &ui)?;
     let engine = tree.options.reader(&tree.root)?;
     let outline = engine.outline(&tree.below)?;
     let mut out = output::stdout();

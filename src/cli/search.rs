@@ -42,7 +42,7 @@ pub(crate) fn run(args: SearchArgs, common: &CommonArgs) -> Result<Exit, Failure
     let model = args.model.as_deref().map(options::absolute);
     let tree = root::find(args.path.clone(), Options { model, ..Options::from_args(common) })?;
     let ui = Ui::new(&tree.options);
-    log::start(&tree.options, &ui);
+    log::start(&tree.options, &ui)?;
     let engine = tree.options.reader(&tree.root)?;
     let started = Instant::now();
     let snapshot = engine.snapshot()?;

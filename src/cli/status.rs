@@ -57,7 +57,7 @@ struct SymbolsJson {
 pub(crate) fn run(args: PathArg, common: &CommonArgs) -> Result<Exit, Failure> {
     let tree = root::find(args.path, Options::from_args(common))?;
     let ui = Ui::new(&tree.options);
-    log::start(&tree.options, &ui);
+    log::start(&tree.options, &ui)?;
     let engine = tree.options.reader(&tree.root)?;
     let snapshot = engine.snapshot()?;
     let (status, fresh) = (snapshot.status()?, snapshot.freshness());

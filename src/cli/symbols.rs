@@ -37,7 +37,7 @@ struct CutJson {
 pub(crate) fn run(args: PathArg, common: &CommonArgs) -> Result<Exit, Failure> {
     let tree = root::at(args.path, Options::from_args(common))?;
     let ui = Ui::new(&tree.options);
-    log::start(&tree.options, &ui);
+    log::start(&tree.options, &ui)?;
     let engine = tree.options.engine(&tree.root)?;
     extract(&engine, &ui, &Interrupts::catch())
 }

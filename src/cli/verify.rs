@@ -34,7 +34,7 @@ pub(crate) fn run(args: VerifyArgs, common: &CommonArgs) -> Result<Exit, Failure
     let options = Options::from_args(common).with_run(&args.run).with_rules(&args.rules);
     let tree = root::find(args.path, options)?;
     let ui = Ui::new(&tree.options);
-    log::start(&tree.options, &ui);
+    log::start(&tree.options, &ui)?;
     let engine = tree.options.engine(&tree.root)?;
     let found = verify(&engine, args.repair)?;
     let repair = if args.repair && !found.is_sound() { Some(repair(&engine, &found, &ui)?) } else { None };

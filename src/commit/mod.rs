@@ -21,6 +21,7 @@ use crate::store::{Store, StoreReader, seal};
 use crate::text::index::{TextIndex, segment_files};
 use std::collections::HashMap;
 use tantivy::index::SegmentMeta;
+use tracing::{debug_span, info_span};
 
 /// What a run has published.
 #[derive(Clone, Copy, Debug, Default)]
@@ -105,8 +106,7 @@ impl Committer {
             return Ok(());
         }
         let generation = self.published.generation + 1;
-        let span = tracing::info_span!("publish", generation, batches = batches.len(), segments = segments.len());
-        let _entered = span.enter();
+        let _span = info_span!("publish", generation, batches = batches.len(), segments = segments.len()).entered();
         let complete = complete || self.published.complete;
         let next = Published { generation, next_file: ids.file, next_dir: ids.dir, published_ns: 0, complete };
         let mut ended = ended_versions(&StoreReader::begin(&self.store)?, &batches)?;
@@ -115,17 +115,19 @@ impl Committer {
             self.store.sync_directories()?;
         }
         let retries = &mut self.result.retries;
-        self.store.write_intent(&next, &batches, |attempt, error| {
+        let retry = |attempt, error: &StoreError| {
             *retries += 1;
             retry_later(attempt, error)
-        })?;
-        self.text.commit(generation, ended.into_iter(), &segments)?;
-        let meta = self.text.merge(self.segments_max)?;
-        let applied = self.store.publish_intent(&next, &batches, &meta)?;
+        };
+        debug_span!("write intent").in_scope(|| self.store.write_intent(&next, &batches, retry))?;
+        debug_span!("commit text").in_scope(|| self.text.commit(generation, ended.into_iter(), &segments))?;
+        let meta = debug_span!("merge segments").in_scope(|| self.text.merge(self.segments_max))?;
+        let applied = debug_span!("publish metadata").in_scope(|| self.store.publish_intent(&next, &batches, &meta))?;
         reached("before-old-files-deleted");
         self.text.forget_old_files(&meta);
         reached("after-old-files-deleted");
-        seal::seal_text(self.store.dir(), self.text.path(), &segment_files(&meta));
+        debug_span!("seal pages")
+            .in_scope(|| seal::seal_text(self.store.dir(), self.text.path(), &segment_files(&meta)));
         reached("after-seal");
         self.published = next;
         self.text_lost = false;

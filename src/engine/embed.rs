@@ -196,6 +196,7 @@ struct Embedding<'e> {
 
 /// `None` when another process has embedded meanwhile.
 fn embed(engine: &Engine, shared: &Shared) -> Result<Option<EmbedReport>, RunError> {
+    let _span = tracing::info_span!("embed").entered();
     let started = Instant::now();
     let layout = &engine.inner.layout;
     let failed = |error: StoreError| layout.run_error(error);
@@ -324,6 +325,7 @@ impl Embedding<'_> {
 
     /// Adds the vectors of a round to what is to be written.
     fn take(&mut self, round: &[Pending], outcomes: &[Outcome]) -> Result<(), RunError> {
+        let _span = tracing::debug_span!("embed chunks", files = round.len()).entered();
         let mut wanted: HashMap<u64, Option<Quantised>> = HashMap::new();
         let mut new = Vec::new();
         for outcome in outcomes {
@@ -423,6 +425,7 @@ impl Embedding<'_> {
     /// Publishes what there is, as soon as no run is writing; not at all when it is cancelled before that. Returns false when
     /// another process has embedded meanwhile.
     fn publish(&mut self) -> Result<bool, RunError> {
+        let _span = tracing::info_span!("publish vectors").entered();
         let layout = &self.engine.inner.layout;
         let failed = |error: StoreError| layout.run_error(error);
         let _lock = match lock::wait(layout, self.cancelled) {
@@ -493,6 +496,7 @@ fn read_round(
     round: &[Pending],
     cancelled: &AtomicBool,
 ) -> Result<Vec<Outcome>, RunError> {
+    let _span = tracing::debug_span!("cut chunks", files = round.len()).entered();
     let layout = &engine.inner.layout;
     let (candidates, definitions) = look_up(engine, round).map_err(|error| layout.run_error(error))?;
     let there: Vec<Candidate> = candidates.iter().flatten().cloned().collect();

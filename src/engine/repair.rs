@@ -20,6 +20,7 @@ pub struct Repair {
 }
 
 pub(super) fn repair(engine: &Engine) -> Result<Repair, OpenError> {
+    let _span = tracing::info_span!("repair").entered();
     let layout = &engine.inner.layout;
     let _lock = lock::acquire(layout)?;
     engine.refuse_if_watched()?;

@@ -52,6 +52,7 @@ pub(super) fn renew(
     if !scanned.wants_database {
         return None;
     }
+    let _span = tracing::debug_span!("compile rules").entered();
     let mut expressions = scanned.expressions.clone();
     expressions.add(base.expressions().texts().into_iter().flatten().cloned());
     if let Some(database) = before.database.as_deref().filter(|_| !whole) {

@@ -255,6 +255,7 @@ pub(super) fn start(engine: Engine, request: Request) -> Run {
 }
 
 fn run(engine: &Engine, shared: &Shared, request: Request) -> Result<Report, RunError> {
+    let _span = tracing::info_span!("run", whole = request.only.is_none()).entered();
     let began_ns = now_ns();
     let watched = request.watches.is_some();
     let layout = &engine.inner.layout;
@@ -262,7 +263,9 @@ fn run(engine: &Engine, shared: &Shared, request: Request) -> Result<Report, Run
     let selected = config.select_backend(&layout.root)?;
     let _lock = lock(engine, &shared.cancelled)?;
     let store = engine.store()?;
-    let opened = recovery::open_for_writing(&store, &engine.text_dir()).map_err(|error| layout.run_error(error))?;
+    let opened = tracing::debug_span!("open index")
+        .in_scope(|| recovery::open_for_writing(&store, &engine.text_dir()))
+        .map_err(|error| layout.run_error(error))?;
     let published = opened.published;
     if let Err(error) = leindex_fallback::raise_open_file_limit() {
         tracing::debug!(%error, "the limit of open files stays as it is");

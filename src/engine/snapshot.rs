@@ -88,6 +88,7 @@ fn check_text(store: &Store, text_dir: &Path, meta: &[u8]) -> Result<(), StoreEr
 
 impl Snapshot {
     pub(super) fn open(engine: &Engine) -> Result<Snapshot, QueryError> {
+        let _span = tracing::debug_span!("open generation").entered();
         let store = engine.existing_store()?;
         let layout = &engine.inner.layout;
         // Before the generation is looked up: it may be fresher than that, not staler.

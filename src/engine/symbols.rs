@@ -77,6 +77,7 @@ enum Outcome {
 }
 
 fn extract(engine: &Engine, shared: &Shared) -> Result<SymbolReport, RunError> {
+    let _span = tracing::info_span!("extract symbols").entered();
     let started = Instant::now();
     if cfg!(not(feature = "symbols")) {
         // What another build is to extract must not pass for done.

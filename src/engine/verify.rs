@@ -45,6 +45,7 @@ impl Verification {
 }
 
 pub(super) fn verify(engine: &Engine) -> Result<Verification, QueryError> {
+    let _span = tracing::info_span!("verify").entered();
     let mut found = Verification::default();
     check_pages(engine, &mut found)?;
     // A damaged environment is not even opened: LMDB may crash.

@@ -74,7 +74,7 @@ impl ServerHandler for Handler {
         }
         let result = match outcome {
             Ok(Outcome::Answer(answer)) => {
-                self.0.latencies.add(started.elapsed());
+                self.0.latencies.add(tool.name, started.elapsed());
                 success(answer)
             }
             Ok(Outcome::Job { job, waits, closes }) => self.follow(&job, waits, closes, &context).await,

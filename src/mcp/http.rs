@@ -3,9 +3,11 @@
 //! sessions and the time that a request may take to arrive are bounded.
 
 use super::handler::Handler;
+use super::metrics;
 use super::server::Server;
 use super::stdio::LINE_BYTES_MAX;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -34,8 +36,10 @@ const BODY_PATIENCE: Duration = Duration::from_secs(60);
 const CONNECTIONS_MAX: usize = 512;
 /// Sessions at once; more are refused.
 const SESSIONS_MAX: usize = 1024;
-/// The one path that is served.
+/// Where the protocol is spoken.
 const PATH: &str = "/mcp";
+/// Where figures are read.
+const METRICS_PATH: &str = "/metrics";
 /// Before the next attempt when no connection can be accepted, for want of descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -98,8 +102,9 @@ pub(crate) async fn serve(server: Arc<Server>, http: &Http, ended: CancellationT
         .with_cancellation_token(ended.child_token());
     let mut sessions = LocalSessionManager::default();
     sessions.session_config.keep_alive = Some(SESSION_SILENCE);
-    let handler = Handler(server);
+    let handler = Handler(Arc::clone(&server));
     let sessions = Arc::new(sessions);
+    let figures = Arc::new(Figures { server, hosts: hosts.clone() });
     let service = StreamableHttpService::new(move || Ok(handler.clone()), Arc::clone(&sessions), config);
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -119,10 +124,10 @@ pub(crate) async fn serve(server: Arc<Server>, http: &Http, ended: CancellationT
         };
         // Answers are small and waited for.
         let _ = stream.set_nodelay(true);
-        let (service, sessions) = (service.clone(), Arc::clone(&sessions));
+        let shared = (service.clone(), Arc::clone(&sessions), Arc::clone(&figures));
         let service = service_fn(move |request| {
-            let (service, sessions) = (service.clone(), Arc::clone(&sessions));
-            async move { Ok::<_, Infallible>(answer(&service, &sessions, request).await) }
+            let (service, sessions, figures) = shared.clone();
+            async move { Ok::<_, Infallible>(answer(&service, &sessions, &figures, request).await) }
         });
         tokio::spawn(async move {
             // Given back at its end.
@@ -136,14 +141,62 @@ pub(crate) async fn serve(server: Arc<Server>, http: &Http, ended: CancellationT
     }
 }
 
+/// What [`METRICS_PATH`] needs.
+struct Figures {
+    server: Arc<Server>,
+    /// What `Host` may name: the protocol's own service checks that for its requests only.
+    hosts: Vec<String>,
+}
+
+impl Figures {
+    async fn answer<B>(&self, request: &Request<Incoming>) -> Response<Answered<B>> {
+        if request.method() != Method::GET {
+            return own(StatusCode::METHOD_NOT_ALLOWED, "figures are read with GET\n");
+        }
+        if !request.headers().get(HOST).is_some_and(|host| names(&self.hosts, host)) {
+            return own(
+                StatusCode::FORBIDDEN,
+                "this is not the host that was asked: --allow-host NAME allows another\n",
+            );
+        }
+        let server = Arc::clone(&self.server);
+        match tokio::task::spawn_blocking(move || metrics::text(&server)).await {
+            Ok(text) => {
+                let mut response = own(StatusCode::OK, text);
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+                response
+            }
+            Err(error) => {
+                tracing::error!(%error, "no figures");
+                own(StatusCode::INTERNAL_SERVER_ERROR, "no figures: see the log of the server\n")
+            }
+        }
+    }
+}
+
+/// Whether a `Host` is one of these, with or without a port.
+fn names(hosts: &[String], host: &HeaderValue) -> bool {
+    let Ok(authority) = host.to_str().unwrap_or_default().parse::<hyper::http::uri::Authority>() else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
+}
+
 /// Answers for everything but [`PATH`] itself, and when there is no room for another session.
 async fn answer(
     service: &StreamableHttpService<Handler, LocalSessionManager>,
     sessions: &LocalSessionManager,
+    figures: &Figures,
     request: Request<Incoming>,
 ) -> Response<Answered<impl Body<Data = Bytes, Error = Infallible> + Unpin + use<>>> {
-    if request.uri().path() != PATH {
-        return own(StatusCode::NOT_FOUND, "MCP is spoken at /mcp, and nothing else is here\n");
+    match request.uri().path() {
+        PATH => {}
+        METRICS_PATH => return figures.answer(&request).await,
+        _ => {
+            return own(
+                StatusCode::NOT_FOUND,
+                "MCP is spoken at /mcp, figures are at /metrics, nothing else is here\n",
+            );
+        }
     }
     let is_new = request.method() == Method::POST && !request.headers().contains_key("mcp-session-id");
     if is_new && sessions.sessions.read().await.len() >= SESSIONS_MAX {
@@ -155,8 +208,8 @@ async fn answer(
     service.handle(request.map(Timed::new)).await.map(Answered::Theirs)
 }
 
-fn own<B>(status: StatusCode, text: &'static str) -> Response<Answered<B>> {
-    let mut response = Response::new(Answered::Own(Some(Bytes::from_static(text.as_bytes()))));
+fn own<B>(status: StatusCode, text: impl Into<Bytes>) -> Response<Answered<B>> {
+    let mut response = Response::new(Answered::Own(Some(text.into())));
     *response.status_mut() = status;
     response
 }
@@ -237,6 +290,14 @@ mod tests {
 
     fn http(addr: &str, allow_remote: bool) -> Http {
         Http { addr: addr.parse().unwrap(), allow_remote, hosts: vec!["box".into()], roots: vec![] }
+    }
+
+    #[test]
+    fn hosts_are_names_with_or_without_a_port() {
+        let hosts = ["localhost", "::1"].map(str::to_owned);
+        let is_ours = |host: &str| names(&hosts, &HeaderValue::from_str(host).unwrap());
+        assert!(["localhost", "LOCALHOST:80", "[::1]", "[::1]:9"].into_iter().all(is_ours));
+        assert!(!["", "localhost.evil.example", "evil.example:80", "[::2]", "a b"].into_iter().any(is_ours));
     }
 
     #[test]

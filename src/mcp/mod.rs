@@ -1,6 +1,6 @@
 //! The server for coding agents: the Model Context Protocol over stdio or HTTP. Uses nothing of the library but its public API.
 //!
-//! * `stdio`, `http`: transports. Nothing but the protocol goes to stdout.
+//! * `stdio`, `http`: transports. Nothing but the protocol goes to stdout. `metrics`: what HTTP also tells, for Prometheus.
 //! * `handler`: requests to calls. It never blocks; the handshake is answered whatever is being indexed.
 //! * `server`, `keeper`, `jobs`, `snapshots`: the project, the thread that keeps its index fresh, operations, the open snapshot.
 //! * `tools`, `resources`: what can be asked, on threads that may block.
@@ -14,6 +14,7 @@ mod jobs;
 mod keeper;
 mod latencies;
 mod lines;
+mod metrics;
 mod paths;
 mod resources;
 mod server;

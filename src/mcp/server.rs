@@ -143,7 +143,8 @@ impl Server {
         Ok((project, job?))
     }
 
-    fn open_project(&self) -> Option<Arc<Project>> {
+    /// The current project, if it is open by now.
+    pub(crate) fn open_project(&self) -> Option<Arc<Project>> {
         match &*lock(&self.current) {
             Current::Open(project) => Some(Arc::clone(project)),
             _ => None,

@@ -62,6 +62,7 @@ impl Segment {
 
     /// The files that may match: those that satisfy the plan, and those that it cannot speak for.
     pub(super) fn candidates(&self, planned: &Planned, languages: &[Language]) -> tantivy::Result<Vec<u32>> {
+        let _span = tracing::debug_span!("candidates").entered();
         let memo = Memo::default();
         let mut docs = self.evaluate(&planned.plan, &memo)?;
         if let Some(plan) = &planned.odd_runs {

@@ -145,6 +145,7 @@ pub(crate) fn read_indexed<S, R: Send>(
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, usize, io::Result<&[u8]>) -> R + Sync,
 ) -> Vec<R> {
+    let _span = tracing::debug_span!("read files", files = candidates.len()).entered();
     let bytes: u64 = candidates.iter().map(|candidate| candidate.size.min(candidate.limit)).sum();
     let threads = if candidates.len() < PARALLEL_MIN && bytes < PARALLEL_BYTES { 1 } else { cores() };
     let least = if bytes < PARALLEL_BYTES { PARALLEL_MIN / 4 } else { 1 };

@@ -183,6 +183,7 @@ impl Searcher {
 
 /// Compares those chunks with the question whose signs are nearest to it.
 fn nearest(question: &Question, parts: &[VectorSegment], rows: &Rows, near: &mut [Near]) {
+    let _span = tracing::debug_span!("nearest chunks").entered();
     for (part, row) in question.nearest(parts, &rows.living, NEAREST) {
         let score = question.score(&parts[part as usize], row as usize);
         let near = &mut near[rows.of_parts[part as usize][row as usize] as usize];
@@ -194,6 +195,7 @@ fn nearest(question: &Question, parts: &[VectorSegment], rows: &Rows, near: &mut
 
 /// Compares every chunk of the accepted files with the question.
 fn scan(question: &Question, parts: &[VectorSegment], rows: &Rows, accepted: Option<&[bool]>, near: &mut [Near]) {
+    let _span = tracing::debug_span!("scan chunks").entered();
     for (part, (segment, files)) in (0u32..).zip(parts.iter().zip(&rows.of_parts)) {
         let chosen = accepted.map(|accepted| row_set(files, |file| file != NO_FILE && accepted[file as usize]));
         let wanted = chosen.as_ref().unwrap_or(&rows.living[part as usize]);

@@ -251,8 +251,7 @@ impl Ingest {
     pub(super) fn seal(&mut self, last: bool) {
         let inverter = std::mem::take(&mut self.inverter);
         let files = std::mem::take(&mut self.files);
-        let span = tracing::debug_span!("seal", shard = self.segment.shard, docs = files.len());
-        let _entered = span.enter();
+        let _span = tracing::debug_span!("seal", shard = self.segment.shard, docs = files.len()).entered();
         let written = match files.len() {
             0 => Ok(None),
             _ => self.factory.write(inverter, &files, &self.cancelled).map(Some),

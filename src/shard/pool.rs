@@ -136,6 +136,7 @@ pub(crate) enum PoolError {
 /// Scans the tree. Returns when every worker has ended and everything was sent to `commit`; sets `scanned` when only
 /// segments are left to be written.
 pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolResult, PoolError> {
+    let _span = tracing::info_span!("scan", shards = input.shards).entered();
     let ScanInput { backend, root, only, store, factory, to_commit, progress, .. } = input;
     let context = ScanContext {
         listed: factory.is_none().then(Mutex::default),

@@ -16,6 +16,7 @@ const HITS_TO_RETIRE: u64 = 256;
 
 /// Runs a shard until all work is done.
 pub(super) fn run_shard(mut scanner: Scanner<'_>, mut ingest: Ingest, shard: usize, placement: Placement) {
+    let _span = tracing::info_span!("shard", shard).entered();
     if placement == Placement::Pinned {
         pin(shard);
     }
@@ -68,6 +69,7 @@ impl Sink for Ingest {
 
 /// Runs a reader until all work is done, or, if it `may_retire`, until there is nothing to wait for any more.
 pub(super) fn run_reader(mut scanner: Scanner<'_>, outbox: Outbox, may_retire: bool) {
+    let _span = tracing::info_span!("reader").entered();
     let queue = scanner.queue;
     let context = scanner.context;
     let mut packer = Packer { queue, parcel: Parcel::default(), outbox, batch_files: context.batch_files };

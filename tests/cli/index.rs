@@ -10,7 +10,7 @@ const DESIGN: &str = r#"{"outcome":"done|cancelled","generation":1,"root":"...",
 "files":{"seen":0,"ignored":0,"indexed":0,"unchanged":0,"removed":0,"binary":0,"too_large":0,"skipped":0},
 "bytes_read":0,"stat_calls":0,"hashes":0,"skips":[{"path":"...","op":"...","reason":"..."}],
 "seconds":{"total":0.0,"scan":0.0,"index":0.0,"commit":0.0,"text_published":0.0,"embed":0.0},
-"embedded":{"outcome":"done","pending":0,"files":0,"bytes":0,"chunks":0,"reused":0,"wordless":0,"cut":0,"changed":0,"unreadable":0,"failed":0,"device":"","seconds":0.0},"peak_rss_bytes":0,"index_bytes":0,"compiled_rules":0,
+"embedded":{"outcome":"done","pending":0,"files":0,"bytes":0,"chunks":0,"reused":0,"wordless":0,"cut":0,"changed":0,"unreadable":0,"failed":0,"device":"","tokens":0,"card_busy_seconds":null,"seconds":0.0},"peak_rss_bytes":0,"index_bytes":0,"compiled_rules":0,
 "io":{"dir_opens":0,"lists":0,"stats":0,"ring_stats":0,"opens":0,"ring_opens":0,"reads":0,"ring_reads":0,"advises":0,
 "misses":0,"retries":0,"timeouts":0,"entries":0,"enters":0,"punts":0}}"#;
 
@@ -206,6 +206,38 @@ fn stdout_that_is_closed_or_full() {
         assert_eq!(done.code, Some(1));
         assert!(done.error().starts_with("stdout: No space left"), "{}", done.err);
     }
+}
+
+#[test]
+fn a_trace_has_the_stages_with_their_threads() {
+    let tree = Tree::with(&[("a.rs", "fn one() {}")]);
+    let file = tree.path(".git/trace.json");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let trace = ["--trace", file.to_str().unwrap()];
+    let events = |args: &[&str]| -> Vec<serde_json::Value> {
+        tree.expect(0, &[args, &trace].concat());
+        serde_json::from_slice(&fs::read(&file).unwrap()).unwrap()
+    };
+    let names = |events: &[serde_json::Value], phase: &str| -> Vec<String> {
+        let of_phase = events.iter().filter(|event| event["ph"] == phase);
+        let mut names: Vec<_> = of_phase.map(|event| event["name"].as_str().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    };
+    let run = events(&["index"]);
+    let begun = names(&run, "B");
+    for stage in ["run", "scan", "shard", "seal", "publish", "commit text", "embed", "publish vectors"] {
+        assert!(begun.iter().any(|name| name == stage), "{stage}: {begun:?}");
+    }
+    assert_eq!(begun, names(&run, "E"), "what begins ends");
+    let search = names(&events(&["search", "one"]), "B");
+    assert!(
+        ["open generation", "search", "read files"].iter().all(|stage| search.contains(&(*stage).to_owned())),
+        "{search:?}"
+    );
+
+    let done = tree.expect(2, &["--trace", "missing/trace.json"]);
+    assert!(done.err.contains("--trace missing/trace.json") && done.err.contains("can be written"), "{}", done.err);
 }
 
 #[test]

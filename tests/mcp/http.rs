@@ -50,6 +50,19 @@ impl Served {
         (status, head.to_owned(), body.to_owned())
     }
 
+    /// Gets a path; status and body.
+    fn get(&self, path: &str, host: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.addr).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nConnection: close\r\nHost: {host}\r\n\r\n").as_bytes())
+            .unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
     /// A session after its handshake; its id.
     fn introduce(&self) -> String {
         let client = json!({"name": "test", "version": "1"});
@@ -268,4 +281,50 @@ fn the_network_has_to_be_asked_for() {
     let addr = taken.local_addr().unwrap().to_string();
     let mut client = Client::start(tree.command(&["--http", &addr]).arg(tree.root()));
     assert_eq!(client.wait(), Some(1), "the port is another's");
+}
+
+#[test]
+fn figures_are_told_as_prometheus_reads_them() {
+    let tree = Tree::with(&[("a.rs", "fn needle() {}\n"), ("b.bin", "\0\0")]);
+    let served = Served::start(&tree, &[]);
+    let host = served.addr.to_string();
+    let session = served.introduce();
+    let search = request(1, "tools/call", json!({"name": "search", "arguments": {"query": "needle"}}));
+    let (status, _, body) = served.post(&[("Mcp-Session-Id", &session)], &search);
+    assert_eq!(status, 200, "{body}");
+    let started = Instant::now();
+    // The watcher is there a moment after the first run.
+    let text = loop {
+        let (status, text) = served.get("/metrics", &host);
+        assert_eq!(status, 200, "{text}");
+        if text.contains("leindex_fresh 1\n") {
+            break text;
+        }
+        assert!(started.elapsed() < PATIENCE, "{text}");
+        std::thread::sleep(PAUSE);
+    };
+    for line in [
+        concat!("leindex_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        "leindex_call_seconds_count{tool=\"search\"} 1",
+        "leindex_call_seconds_bucket{tool=\"search\",le=\"+Inf\"} 1",
+        "leindex_files{kind=\"indexed\"} 1",
+        "leindex_files{kind=\"binary\"} 1",
+        "leindex_complete 1",
+        "leindex_last_run_files{outcome=\"indexed\"} 1",
+    ] {
+        assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
+    }
+    // Each line is a comment, or a name that a comment has introduced and a number.
+    let mut names = Vec::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            names.push(rest.split(' ').next().unwrap());
+        } else if !line.starts_with("# HELP ") {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+            assert!(names.iter().any(|known| name.starts_with(known)), "{line}");
+        }
+    }
+    assert_eq!(served.get("/metrics", "evil.example").0, 403);
+    assert_eq!(served.get("/", &host).0, 404);
 }

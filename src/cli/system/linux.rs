@@ -156,7 +156,10 @@ fn inotify() -> Option<Finding> {
     let instances = number("/proc/sys/fs/inotify/max_user_instances").unwrap_or(0);
     let value = format!("{} watches, {} instances a user", count(watches), count(instances));
     Some(if watches < WATCHES_WANTED {
-        let next = format!("nothing in this version needs more; `sysctl fs.inotify.max_user_watches={WATCHES_WANTED}`");
+        let next = format!(
+            "`watch` and `mcp` take one a directory, and look at larger trees every few seconds; \
+             `sysctl fs.inotify.max_user_watches={WATCHES_WANTED}` allows more"
+        );
         Finding::note("inotify", value, next)
     } else {
         Finding::ok("inotify", value)
