@@ -44,6 +44,9 @@
 mod commit;
 pub mod counters;
 mod embed;
+#[cfg(feature = "parts")]
+#[doc(hidden)]
+pub use embed::parts;
 mod engine;
 mod error;
 #[doc(hidden)]

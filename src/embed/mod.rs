@@ -16,7 +16,8 @@ mod bert;
 mod chunk;
 #[cfg(feature = "cuda")]
 mod cuda;
-#[cfg(feature = "models")]
+#[cfg(any(feature = "models", feature = "parts"))]
+#[cfg_attr(not(feature = "models"), allow(dead_code, reason = "benches use a part of it"))]
 mod device;
 mod embedder;
 #[cfg(all(test, feature = "models"))]
@@ -24,8 +25,11 @@ mod faulty;
 mod map;
 #[cfg(feature = "models")]
 mod model;
+#[cfg(feature = "parts")]
+pub mod parts;
 mod quantise;
-#[cfg(feature = "models")]
+#[cfg(any(feature = "models", feature = "parts"))]
+#[cfg_attr(not(feature = "models"), allow(dead_code, reason = "benches use a part of it"))]
 mod queue;
 #[cfg(feature = "models")]
 mod runner;
