@@ -44,6 +44,8 @@ pub(crate) use chunk::{Chunk, chunks, content_hash};
 #[cfg(feature = "cuda")]
 pub(crate) use cuda::probe;
 pub(crate) use embedder::{Embedder, Session};
+#[cfg(all(test, feature = "models"))]
+pub(crate) use model::tests::made_up as made_up_model;
 pub(crate) use quantise::{Quantised, Row};
 #[cfg(feature = "models")]
 pub(crate) use runner::{DeviceChoice, ModelEmbedder};

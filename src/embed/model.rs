@@ -24,7 +24,7 @@ use super::weights::{BertConfig, BertWeights, Number, Pooling, Tensor, WeightsEr
 use super::wordpiece::{VocabularyError, WordCache, WordPiece, WordPieceOptions};
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 /// Batches in flight: while one multiplies matrices on all threads, the other does what one thread does.
 const CPU_SLOTS: usize = 2;

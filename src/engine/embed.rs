@@ -569,3 +569,6 @@ fn definition_lines(bytes: &[u8]) -> Vec<u32> {
     lines.sort_unstable();
     lines
 }
+
+#[cfg(all(test, feature = "models"))]
+mod tests;

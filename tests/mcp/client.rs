@@ -267,11 +267,20 @@ impl Client {
     }
 }
 
+/// Asks a server to end, as a supervisor does: what measures it sees its end. One that does not is killed. It may have ended already.
+pub(crate) fn end(child: &mut Child) {
+    let _ = kill_process(Pid::from_child(child), Signal::TERM);
+    let asked = Instant::now();
+    while asked.elapsed() < PATIENCE && matches!(child.try_wait(), Ok(None)) {
+        std::thread::sleep(PAUSE);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
 impl Drop for Client {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
 }
 

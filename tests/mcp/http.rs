@@ -1,6 +1,6 @@
 //! Over HTTP: a tiny client, many requests at once, and those that are refused.
 
-use super::client::{Client, PATIENCE, PAUSE, Tree};
+use super::client::{Client, PATIENCE, PAUSE, Tree, end};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -108,8 +108,7 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
 }
 

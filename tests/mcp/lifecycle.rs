@@ -224,8 +224,11 @@ fn the_threads_that_write_the_index_stand_back() {
     let threads = nice(client.pid());
     // Names are cut to 15 bytes.
     let of = |name: &str| threads.iter().find(|(known, _)| *known == name[..name.len().min(15)]).map(|(_, nice)| *nice);
-    assert_eq!((of("leindex-mcp-keep"), of("leindex-watch")), (Some(10), Some(10)), "{threads:?}");
+    // This test may stand back itself.
+    let own = of("leindex-engine").unwrap();
+    let back = Some((own + 10).min(19));
+    assert_eq!((of("leindex-mcp-keep"), of("leindex-watch")), (back, back), "{threads:?}");
     let others =
         threads.iter().filter(|(name, _)| !"leindex-mcp-keep".starts_with(name) && name.starts_with("leindex-mcp"));
-    assert!(others.clone().count() > 0 && others.clone().all(|(_, nice)| *nice == 0), "{threads:?}");
+    assert!(others.clone().count() > 0 && others.clone().all(|(_, nice)| *nice == own), "{threads:?}");
 }

@@ -31,6 +31,11 @@ fn values(name: &str, count: usize) -> Vec<f32> {
     std::iter::repeat_with(step).take(count).collect()
 }
 
+/// The folder of a model of two layers that knows a few words.
+pub(crate) fn made_up() -> TempDir {
+    Folder::default().write()
+}
+
 /// The names and shapes of the made-up model.
 fn shapes() -> BTreeMap<String, Vec<usize>> {
     let mut shapes = BTreeMap::new();

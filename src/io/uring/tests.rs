@@ -13,7 +13,10 @@ pub(super) fn caps_or_skip() -> Option<Caps> {
 
 /// A directory on the disk of the build: the cold cases want one, and /tmp may be in memory.
 pub(super) fn scratch() -> tempfile::TempDir {
-    tempfile::tempdir_in(concat!(env!("CARGO_MANIFEST_DIR"), "/target")).unwrap()
+    let target = concat!(env!("CARGO_MANIFEST_DIR"), "/target");
+    // Builds may be elsewhere.
+    std::fs::create_dir_all(target).unwrap();
+    tempfile::tempdir_in(target).unwrap()
 }
 
 #[test]
