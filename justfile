@@ -73,14 +73,22 @@ rivals-smoke:
 rivals TREE *ARGS:
     cargo run --release -p leindex-rivals --locked -- --tree "{{TREE}}" {{ARGS}}
 
-# a flamegraph of one command: just flame 'index some/tree'
-flame WORKLOAD:
-    #!/usr/bin/env bash
-    set -euo pipefail
-    cargo build --release --locked
-    name=flamegraphs/$(date -u +%Y-%m-%d)-$(uname -n)-$(git rev-parse --short HEAD)
-    scripts/env >"$name.txt"
-    perf record --call-graph dwarf,16384 -F 499 -o "$name.perf" -- target/release/leindex-engine {{WORKLOAD}}
-    perf script -i "$name.perf" | inferno-collapse-perf >"$name.folded"
-    inferno-flamegraph --title '{{WORKLOAD}}' "$name.folded" >"$name.svg"
-    rm "$name.perf"
+# where the time of a workload goes: just flame warm-index
+flame WORKLOAD *ARGS:
+    scripts/flamegraph {{WORKLOAD}} {{ARGS}}
+
+# how many lines the tests run
+coverage *ARGS:
+    scripts/coverage {{ARGS}}
+
+# instructions of the hot paths against those of the last commit
+instructions *ARGS:
+    scripts/instructions {{ARGS}}
+
+# everything that README and docs/performance.md claim
+bench *ARGS:
+    scripts/bench {{ARGS}}
+
+# a Debian package
+package *ARGS:
+    scripts/package {{ARGS}}

@@ -1,0 +1,387 @@
+"""The engine beside others, whole commands in turns: started by scripts/bench, which says what the options are.
+
+Every sample is a line of samples.csv; the summary has medians with the least and the most, and counts beside times. Times are
+compared only within one run of this program. What loses stays in the tables.
+"""
+
+import argparse
+import csv
+import json
+import os
+import random
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SECTIONS = ("size", "changes", "shards", "backends", "rivals", "search", "parts")
+# Literals, as developers search for them: rare, frequent, in the middle of words.
+LITERALS = ("schedule_timeout", "mutex_lock(", "EXPORT_SYMBOL_GPL", "copy_from_user", "napi_schedule", "FIXME", "_irqsave(", "kmalloc_array")
+REGEXES = (r"spin_(un)?lock_irq\w*\(", r"static const struct \w+_ops", r"#define\s+MAX_\w+", r"return -E(INVAL|NOMEM);")
+MILLION, MILLION_DIRS = 1_000_000, 10_000
+
+
+class Bench:
+    def __init__(self, options):
+        self.options, self.samples, self.text, self.skipped = options, [], [], []
+        self.scratch = Path(tempfile.mkdtemp(prefix="leindex-bench.", dir=options.corpora))
+        self.can_drop = os.geteuid() == 0 and options.cold > 0
+
+    # Samples and tables.
+
+    def add(self, section, tree, what, cache, seconds, **counts):
+        self.samples.append({"section": section, "tree": tree, "what": what, "cache": cache, "seconds": round(seconds, 6), **counts})
+
+    def of(self, section, tree, what, cache, key="seconds"):
+        wanted = (section, tree, what, cache)
+        return [row[key] for row in self.samples if (row["section"], row["tree"], row["what"], row["cache"]) == wanted and row.get(key) is not None]
+
+    def say(self, line=""):
+        print(line, flush=True)
+        self.text.append(line)
+
+    def table(self, heads, rows):
+        self.say(f"| {' | '.join(heads)} |")
+        self.say("|" + "---|" * len(heads))
+        for row in rows:
+            self.say(f"| {' | '.join(map(str, row))} |")
+        self.say()
+
+    def skip(self, what, why):
+        self.say(f"**SKIPPED** {what}: {why}\n")
+        self.skipped.append(what)
+
+    # Running things.
+
+    def drop(self):
+        os.sync()
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+
+    def rounds(self):
+        """Which caches, how often."""
+        yield from [("warm", number) for number in range(self.options.runs)]
+        if self.can_drop:
+            yield from [("cold", number) for number in range(self.options.cold)]
+
+    def timed(self, command, env=None, ok=(0,)):
+        """Seconds, peak memory in MB and output of a command."""
+        started = time.perf_counter()
+        done = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env)
+        output = done.stdout.read()
+        _, status, usage = os.wait4(done.pid, 0)
+        seconds = time.perf_counter() - started
+        done.returncode = os.waitstatus_to_exitcode(status)
+        if done.returncode not in ok:
+            raise RuntimeError(f"{command[0]} has failed with {done.returncode}: {' '.join(map(str, command))}")
+        return seconds, usage.ru_maxrss / 1000, output.decode(errors="replace")
+
+    def engine(self, tree, index, *args):
+        """A run of the engine: wall seconds, and its report."""
+        seconds, rss, output = self.timed([self.options.engine, "index", "--json", "--embed", "off", "--index-dir", index, *args, tree])
+        report = json.loads(output.splitlines()[-1])
+        report["wall"], report["rss"] = seconds, rss
+        return report
+
+    def fresh(self, name="index"):
+        path = self.scratch / name
+        shutil.rmtree(path, ignore_errors=True)
+        return path
+
+    def index_all(self, section, tree, settings):
+        """Indexes a tree from nothing with each of the settings, in turns."""
+        for cache, _ in self.rounds():
+            for what, args in settings:
+                index = self.fresh()
+                self.drop() if cache == "cold" else None
+                report = self.engine(tree, index, *args)
+                files = report["files"]
+                self.add(section, tree.name, what, cache, report["wall"], files=files["indexed"], bytes=report["bytes_read"],
+                         rss_mb=round(report["rss"], 1), index_mb=round(report["index_bytes"] / 1e6, 1), backend=report["backend"])
+
+    def caches(self):
+        return ["warm", "cold"] if self.can_drop else ["warm"]
+
+
+def spread(values, places=3):
+    if not values:
+        return "-"
+    return f"{statistics.median(values):.{places}f} ({min(values):.{places}f}–{max(values):.{places}f})"
+
+
+def percentile(values, percent):
+    values = sorted(values)
+    return values[min(len(values) - 1, int(len(values) * percent / 100))]
+
+
+def hundred_thousand(bench):
+    """Linux and as much of GCC as makes 100,000 files, by hard links."""
+    corpora, target = bench.options.corpora, bench.options.corpora / "linux-gcc-100k"
+    if target.exists():
+        return target
+    made = target.with_name(target.name + ".new")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir()
+    subprocess.run(["cp", "-al", corpora / "linux", made / "linux"], check=True)
+    have = sum(len(files) for _, _, files in os.walk(made))
+    for folder, _, files in os.walk(corpora / "gcc"):
+        for name in files[: max(0, 100_000 - have)]:
+            source = Path(folder, name)
+            to = made / "gcc" / source.relative_to(corpora / "gcc")
+            to.parent.mkdir(parents=True, exist_ok=True)
+            os.link(source, to, follow_symlinks=False)
+            have += 1
+    made.rename(target)
+    return target
+
+
+def million(bench):
+    """A million small files of words from a fixed seed."""
+    target = bench.options.corpora / "generated-1m"
+    if target.exists():
+        return target
+    made, draw = target.with_name(target.name + ".new"), random.Random(7)
+    shutil.rmtree(made, ignore_errors=True)
+    words = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=draw.randint(3, 9))) for _ in range(20_000)]
+    for number in range(MILLION_DIRS):
+        folder = made / f"a{number // 100}" / f"b{number % 100}"
+        folder.mkdir(parents=True)
+        for file in range(MILLION // MILLION_DIRS):
+            lines = [" ".join(draw.choices(words, k=7)) for _ in range(12)]
+            (folder / f"f{file}.txt").write_text("\n".join(lines) + "\n")
+    made.rename(target)
+    return target
+
+
+def size(bench):
+    corpora = bench.options.corpora
+    trees = [corpora / "linux-10k"]
+    if not bench.options.quick:
+        trees += [corpora / "linux-50k", hundred_thousand(bench)]
+    if bench.options.million:
+        trees.append(million(bench))
+    for tree in trees:
+        many = tree.name != "generated-1m"
+        bench.index_all("size", tree, [("engine", [])]) if many else one_each(bench, tree)
+        index = bench.fresh()
+        bench.engine(tree, index)
+        for cache, _ in bench.rounds():
+            bench.drop() if cache == "cold" else None
+            report = bench.engine(tree, index)
+            bench.add("unchanged", tree.name, "engine", cache, report["wall"], files=report["files"]["unchanged"], rss_mb=round(report["rss"], 1))
+    rows = []
+    for tree in trees:
+        for cache in bench.caches():
+            files = bench.of("size", tree.name, "engine", cache, "files")
+            if not files:
+                continue
+            seconds = bench.of("size", tree.name, "engine", cache)
+            rows.append([tree.name, f"{files[0]:,}", cache, spread(seconds), f"{statistics.median(seconds) / files[0] * 1e6:.1f}",
+                         spread(bench.of("size", tree.name, "engine", cache, "rss_mb"), 0), bench.of("size", tree.name, "engine", cache, "index_mb")[-1],
+                         spread(bench.of("unchanged", tree.name, "engine", cache))])
+    bench.table(["tree", "files", "cache", "from nothing, s", "us a file", "peak MB", "index MB", "nothing changed, s"], rows)
+
+
+def one_each(bench, tree):
+    """Of what takes minutes, one run with each cache."""
+    options, runs = bench.options, (bench.options.runs, bench.options.cold)
+    options.runs, options.cold = 1, min(1, options.cold)
+    bench.index_all("size", tree, [("engine", [])])
+    options.runs, options.cold = runs
+
+
+def changes(bench):
+    source = bench.options.corpora / ("linux-10k" if bench.options.quick else "linux-50k")
+    tree, draw = bench.scratch / "changing", random.Random(3)
+    subprocess.run(["cp", "-a", source, tree], check=True)
+    files = [Path(folder, name) for folder, _, names in os.walk(tree) for name in names if name.endswith((".c", ".h"))]
+    index = bench.fresh("changing-index")
+    bench.engine(tree, index)
+    amounts = [("100 files", 100), ("10 % of files", len(files) // 10)]
+    for number in range(bench.options.runs):
+        for what, count in amounts:
+            for path in draw.sample(files, count):
+                with open(path, "a") as file:
+                    file.write(f"/* changed_{number}_{count} */\n")
+            report = bench.engine(tree, index)
+            bench.add("changes", source.name, what, "warm", report["wall"], files=report["files"]["indexed"], unchanged=report["files"]["unchanged"])
+    rows = [[what, f"{bench.of('changes', source.name, what, 'warm', 'files')[-1]:,}", spread(bench.of("changes", source.name, what, "warm"))] for what, _ in amounts]
+    bench.table([f"changed of {source.name}", "read again", "s"], rows)
+    shutil.rmtree(tree)
+
+
+def shards(bench):
+    tree = bench.options.corpora / ("linux-10k" if bench.options.quick else "linux-50k")
+    counts = (1, 2, 4, 8, 16)
+    bench.index_all("shards", tree, [(str(count), ["--shards", str(count)]) for count in counts])
+    rows = []
+    for count in counts:
+        for cache in bench.caches():
+            rows.append([count, cache, spread(bench.of("shards", tree.name, str(count), cache)), spread(bench.of("shards", tree.name, str(count), cache, "rss_mb"), 0)])
+    bench.say(f"{tree.name} on {os.cpu_count()} cores: workers beyond that are readers.\n")
+    bench.table(["--shards", "cache", "s", "peak MB"], rows)
+
+
+def backends(bench):
+    tree = bench.options.corpora / ("linux-10k" if bench.options.quick else "linux-50k")
+    names = ("uring", "threads")
+    bench.index_all("backends", tree, [(name, ["--backend", name]) for name in names])
+    rows = []
+    for cache in bench.caches():
+        for name in names:
+            rows.append([name, cache, spread(bench.of("backends", tree.name, name, cache)), f"{bench.of('backends', tree.name, name, cache, 'files')[0]:,}"])
+    bench.table([f"--backend, {tree.name}", "cache", "s", "files"], rows)
+
+
+def disk_mb(path):
+    return sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file()) / 1e6 if Path(path).is_dir() else Path(path).stat().st_size / 1e6
+
+
+def rivals(bench):
+    tree = bench.options.corpora / ("linux-10k" if bench.options.quick else "linux-50k")
+    index = {name: bench.scratch / f"rival-{name}" for name in ("engine", "cindex", "plain", "plocate", "leindex")}
+
+    def csearch_env():
+        return {**os.environ, "CSEARCHINDEX": str(index["cindex"])}
+
+    ways = {
+        "engine": lambda: bench.timed([bench.options.engine, "index", "--json", "--embed", "off", "--index-dir", index["engine"], tree]),
+        "engine, vectors too": lambda: bench.timed([bench.options.engine, "index", "--json", "--index-dir", index["engine"], tree]),
+        "cindex": lambda: bench.timed(["cindex", tree], env=csearch_env()),
+        "ignore + tantivy": lambda: bench.timed([bench.options.plain, tree, index["plain"]]),
+        "plocate's updatedb (names only)": lambda: bench.timed(["updatedb", "-l", "no", "-U", tree, "-o", index["plocate"], "--prunepaths", "", "--prunefs", "", "--prune-bind-mounts", "no"]),
+    }
+    stores = dict(zip(ways, ("engine", "engine", "cindex", "plain", "plocate")))
+    if shutil.which("leindex"):
+        ways["LeIndex"] = lambda: bench.timed(["leindex", "index", "--force", tree])
+        stores["LeIndex"] = None
+    else:
+        bench.skip("LeIndex", "`leindex` is not installed: cargo install leindex")
+    for cache, _ in bench.rounds():
+        for what, way in ways.items():
+            if stores[what]:
+                path = index[stores[what]]
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            bench.drop() if cache == "cold" else None
+            try:
+                seconds, rss, _ = way()
+            except (OSError, RuntimeError) as error:
+                bench.skip(f"{what}, {cache}", error)
+                continue
+            bench.add("rivals", tree.name, what, cache, seconds, rss_mb=round(rss, 1), index_mb=round(disk_mb(index[stores[what]]), 1) if stores[what] else None)
+    rows = []
+    for cache in bench.caches():
+        ours = bench.of("rivals", tree.name, "engine", cache)
+        for what in ways:
+            seconds = bench.of("rivals", tree.name, what, cache)
+            if seconds:
+                times = statistics.median(seconds) / statistics.median(ours)
+                rows.append([what, cache, spread(seconds), f"{times:.2f}", spread(bench.of("rivals", tree.name, what, cache, "rss_mb"), 0), spread(bench.of("rivals", tree.name, what, cache, "index_mb"), 1)])
+    bench.say(f"{tree.name}, an index from nothing. The engine's is durable when it ends, and knows every byte: it answers substrings and regular expressions.\n")
+    bench.table(["what", "cache", "s", "of the engine's", "peak MB", "on disk, MB"], rows)
+
+
+def search(bench):
+    tree = bench.options.corpora / ("linux-10k" if bench.options.quick else "linux-50k")
+    index, cindex = bench.fresh(), bench.scratch / "search-cindex"
+    bench.engine(tree, index)
+    env = {**os.environ, "CSEARCHINDEX": str(cindex)}
+    bench.timed(["cindex", tree], env=env)
+    ways = {
+        "engine": lambda flag, pattern: [bench.options.engine, "search", "-c", flag, pattern, "--index-dir", index, "--limit", "0", tree],
+        "rg": lambda flag, pattern: ["rg", "--hidden", "--no-messages", "-c", *([flag] if flag == "-F" else []), "-e", pattern, tree],
+        "csearch": lambda flag, pattern: ["csearch", "-c", re.escape(pattern) if flag == "-F" else pattern],
+    }
+    queries = [("-F", pattern) for pattern in LITERALS] + [("-E", pattern) for pattern in REGEXES]
+    lines = {}
+    for _ in range(bench.options.runs):
+        for flag, pattern in queries:
+            for what, command in ways.items():
+                seconds, _, output = bench.timed(command(flag, pattern), env=env, ok=(0, 1))
+                found = sum(int(line.rsplit(":", 1)[1]) for line in output.splitlines() if line.rsplit(":", 1)[-1].isdigit())
+                lines[what, pattern] = found
+                bench.add("search", tree.name, what, "warm", seconds, pattern=pattern, lines=found)
+    differ = [pattern for _, pattern in queries if lines["engine", pattern] != lines["rg", pattern]]
+    rows = []
+    for what in ways:
+        seconds = bench.of("search", tree.name, what, "warm")
+        total = sum(found for (of, _), found in lines.items() if of == what)
+        rows.append([what, f"{percentile(seconds, 50) * 1e3:.1f}", f"{percentile(seconds, 99) * 1e3:.1f}", f"{total:,}"])
+    bench.say(f"{len(queries)} patterns over {tree.name}, every line counted, as processes. Lines agree with ripgrep's for {len(queries) - len(differ)} of them{': not ' + ', '.join(differ) if differ else ''}.\n")
+    bench.table(["what", "P50 ms", "P99 ms", "lines"], rows)
+
+
+def parts(bench):
+    command = ["cargo", "bench", "--locked", "-p", "leindex-parts", "--", "--output-format", "bencher"]
+    if bench.options.quick:
+        command = ["cargo", "test", "--locked", "-p", "leindex-parts", "--bench", "parts"]
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
+    if done.returncode:
+        bench.skip("parts", done.stderr.strip().splitlines()[-1])
+        return
+    rows = re.findall(r"^test (\S+) +\.\.\. bench: +([\d,]+) ns/iter \(\+/- ([\d,]+)\)", done.stdout, re.M)
+    for name, nanoseconds, _ in rows:
+        bench.add("parts", "", name, "warm", int(nanoseconds.replace(",", "")) / 1e9)
+    bench.table(["part", "us a round", "+/-"], [[name, f"{int(ns.replace(',', '')) / 1e3:.1f}", f"{int(more.replace(',', '')) / 1e3:.1f}"] for name, ns, more in rows])
+
+
+TITLES = {
+    "size": "By size: an index from nothing, and a run with nothing changed",
+    "changes": "After changes",
+    "shards": "By --shards",
+    "backends": "io_uring against threads",
+    "rivals": "Beside others",
+    "search": "Searches as processes",
+    "parts": "The parts",
+}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ("engine", "plain", "corpora", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--cold", type=int, default=3)
+    parser.add_argument("--only", default=",".join(SECTIONS))
+    parser.add_argument("--million", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    wanted = options.only.split(",")
+    if unknown := [name for name in wanted if name not in SECTIONS]:
+        parser.error(f"--only: no section {unknown[0]}: there are {', '.join(SECTIONS)}")
+    if options.quick:
+        options.runs, options.cold = 1, 0
+    options.corpora = options.corpora.resolve()
+    bench = Bench(options)
+    try:
+        version = bench.timed([options.engine, "--version"])[2].strip()
+        bench.say(f"# {version}, measured {time.strftime('%Y-%m-%d', time.gmtime())}\n")
+        bench.say(f"`scripts/bench` with {options.runs} warm and {options.cold if bench.can_drop else 0} cold rounds, everything in turns. Medians, with the least and the most. The machine is described in [machine.txt](machine.txt), every sample is in [samples.csv](samples.csv).\n")
+        if options.cold and not bench.can_drop and not options.quick:
+            bench.skip("cold caches", "dropping them takes root")
+        for name in wanted:
+            bench.say(f"## {TITLES[name]}\n")
+            globals()[name](bench)
+    finally:
+        shutil.rmtree(bench.scratch, ignore_errors=True)
+        write(bench)
+    if bench.skipped:
+        print(f"skipped: {', '.join(bench.skipped)}", file=sys.stderr)
+
+
+def write(bench):
+    out = bench.options.out
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "summary.md").write_text("\n".join(bench.text).rstrip() + "\n")
+    keys = list(dict.fromkeys(key for row in bench.samples for key in row))
+    with open(out / "samples.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, keys)
+        writer.writeheader()
+        writer.writerows(bench.samples)
+
+
+if __name__ == "__main__":
+    main()
