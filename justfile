@@ -85,7 +85,7 @@ coverage *ARGS:
 instructions *ARGS:
     scripts/instructions {{ARGS}}
 
-# everything that README and docs/performance.md claim
+# the engine beside others, and what README claims
 bench *ARGS:
     scripts/bench {{ARGS}}
 

@@ -18,11 +18,25 @@ import tempfile
 import time
 from pathlib import Path
 
-SECTIONS = ("size", "changes", "shards", "backends", "rivals", "search", "parts")
+SECTIONS = ("size", "changes", "shards", "backends", "rivals", "search", "e2e", "parts")
 # Literals, as developers search for them: rare, frequent, in the middle of words.
 LITERALS = ("schedule_timeout", "mutex_lock(", "EXPORT_SYMBOL_GPL", "copy_from_user", "napi_schedule", "FIXME", "_irqsave(", "kmalloc_array")
 REGEXES = (r"spin_(un)?lock_irq\w*\(", r"static const struct \w+_ops", r"#define\s+MAX_\w+", r"return -E(INVAL|NOMEM);")
 MILLION, MILLION_DIRS = 1_000_000, 10_000
+
+
+# A small process starts what is measured: the peak memory of a process begins with that of the one which has started it.
+LAUNCHER = """
+import json, os, subprocess, sys, time
+started = time.perf_counter()
+child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+output = child.stdout.read()
+_, status, usage = os.wait4(child.pid, 0)
+seconds = time.perf_counter() - started
+sys.stdout.write(json.dumps([seconds, usage.ru_maxrss, os.waitstatus_to_exitcode(status)]) + chr(10))
+sys.stdout.flush()
+sys.stdout.buffer.write(output)
+"""
 
 
 class Bench:
@@ -68,23 +82,27 @@ class Bench:
             yield from [("cold", number) for number in range(self.options.cold)]
 
     def timed(self, command, env=None, ok=(0,)):
-        """Seconds, peak memory in MB and output of a command."""
-        started = time.perf_counter()
-        done = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env)
-        output = done.stdout.read()
-        _, status, usage = os.wait4(done.pid, 0)
-        seconds = time.perf_counter() - started
-        done.returncode = os.waitstatus_to_exitcode(status)
-        if done.returncode not in ok:
-            raise RuntimeError(f"{command[0]} has failed with {done.returncode}: {' '.join(map(str, command))}")
-        return seconds, usage.ru_maxrss / 1000, output.decode(errors="replace")
+        """Seconds, peak memory in MB and output of a command. What was written before it is not waited for by its own syncs."""
+        os.sync()
+        done = subprocess.run([sys.executable, "-S", "-c", LAUNCHER, *map(str, command)], capture_output=True, env=env, check=True)
+        told, output = done.stdout.split(b"\n", 1)
+        seconds, rss_kb, code = json.loads(told)
+        if code not in ok:
+            raise RuntimeError(f"{command[0]} has failed with {code}: {' '.join(map(str, command))}")
+        return seconds, rss_kb / 1000, output.decode(errors="replace")
 
     def engine(self, tree, index, *args):
         """A run of the engine: wall seconds, and its report."""
-        seconds, rss, output = self.timed([self.options.engine, "index", "--json", "--embed", "off", "--index-dir", index, *args, tree])
+        # 3: some files could not be read; their number is in the report.
+        command = [self.options.engine, "index", "--json", "--embed", "off", "--index-dir", index, *args, tree]
+        seconds, rss, output = self.timed(command, ok=(0, 3))
         report = json.loads(output.splitlines()[-1])
         report["wall"], report["rss"] = seconds, rss
         return report
+
+    def warm(self, tree):
+        """Reads every file, so that the first warm round is one."""
+        subprocess.run(["find", tree, "-type", "f", "-exec", "cat", "{}", "+"], stdout=subprocess.DEVNULL, check=True)
 
     def fresh(self, name="index"):
         path = self.scratch / name
@@ -93,6 +111,7 @@ class Bench:
 
     def index_all(self, section, tree, settings):
         """Indexes a tree from nothing with each of the settings, in turns."""
+        self.warm(tree)
         for cache, _ in self.rounds():
             for what, args in settings:
                 index = self.fresh()
@@ -127,8 +146,9 @@ def hundred_thousand(bench):
     made.mkdir()
     subprocess.run(["cp", "-al", corpora / "linux", made / "linux"], check=True)
     have = sum(len(files) for _, _, files in os.walk(made))
-    for folder, _, files in os.walk(corpora / "gcc"):
-        for name in files[: max(0, 100_000 - have)]:
+    for folder, folders, files in os.walk(corpora / "gcc"):
+        folders.sort()
+        for name in sorted(files)[: max(0, 100_000 - have)]:
             source = Path(folder, name)
             to = made / "gcc" / source.relative_to(corpora / "gcc")
             to.parent.mkdir(parents=True, exist_ok=True)
@@ -256,32 +276,36 @@ def rivals(bench):
     }
     stores = dict(zip(ways, ("engine", "engine", "cindex", "plain", "plocate")))
     if shutil.which("leindex"):
-        ways["LeIndex"] = lambda: bench.timed(["leindex", "index", "--force", tree])
-        stores["LeIndex"] = None
+        # It writes into the tree.
+        copy = bench.scratch / "leindex-tree"
+        subprocess.run(["cp", "-a", tree, copy], check=True)
+        ways["LeIndex"] = lambda: bench.timed(["leindex", "index", "--force", copy])
+        stores["LeIndex"], index["leindex"] = "leindex", copy / ".leindex"
     else:
         bench.skip("LeIndex", "`leindex` is not installed: cargo install leindex")
+    bench.warm(tree)
     for cache, _ in bench.rounds():
         for what, way in ways.items():
-            if stores[what]:
-                path = index[stores[what]]
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            path = index[stores[what]]
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
             bench.drop() if cache == "cold" else None
             try:
-                seconds, rss, _ = way()
-            except (OSError, RuntimeError) as error:
+                seconds, rss, output = way()
+            except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
                 bench.skip(f"{what}, {cache}", error)
                 continue
-            bench.add("rivals", tree.name, what, cache, seconds, rss_mb=round(rss, 1), index_mb=round(disk_mb(index[stores[what]]), 1) if stores[what] else None)
+            files = re.search(r'"files": ?(?:\{[^}]*"indexed":)?(\d+)', output)
+            bench.add("rivals", tree.name, what, cache, seconds, files=int(files[1]) if files else None, rss_mb=round(rss, 1), index_mb=round(disk_mb(path), 1))
     rows = []
     for cache in bench.caches():
         ours = bench.of("rivals", tree.name, "engine", cache)
         for what in ways:
             seconds = bench.of("rivals", tree.name, what, cache)
-            if seconds:
+            if seconds and ours:
                 times = statistics.median(seconds) / statistics.median(ours)
-                rows.append([what, cache, spread(seconds), f"{times:.2f}", spread(bench.of("rivals", tree.name, what, cache, "rss_mb"), 0), spread(bench.of("rivals", tree.name, what, cache, "index_mb"), 1)])
-    bench.say(f"{tree.name}, an index from nothing. The engine's is durable when it ends, and knows every byte: it answers substrings and regular expressions.\n")
-    bench.table(["what", "cache", "s", "of the engine's", "peak MB", "on disk, MB"], rows)
+                rows.append([what, cache, spread(seconds), f"{times:.2f}", (bench.of("rivals", tree.name, what, cache, "files") or ["-"])[0], spread(bench.of("rivals", tree.name, what, cache, "rss_mb"), 0), spread(bench.of("rivals", tree.name, what, cache, "index_mb"), 1)])
+    bench.say(f"{tree.name}, an index from nothing. The engine's is durable when it ends, and knows every byte: it answers substrings and regular expressions. Others do not wait for the disk, and `ignore` + tantivy leaves out files that are not UTF-8. Files are those that a program tells of.\n")
+    bench.table(["what", "cache", "s", "of the engine's", "files", "peak MB", "on disk, MB"], rows)
 
 
 def search(bench):
@@ -301,17 +325,35 @@ def search(bench):
         for flag, pattern in queries:
             for what, command in ways.items():
                 seconds, _, output = bench.timed(command(flag, pattern), env=env, ok=(0, 1))
-                found = sum(int(line.rsplit(":", 1)[1]) for line in output.splitlines() if line.rsplit(":", 1)[-1].isdigit())
+                numbers = [line.rsplit(":", 1)[-1].strip() for line in output.splitlines()]
+                found = sum(int(number) for number in numbers if number.isdigit())
                 lines[what, pattern] = found
                 bench.add("search", tree.name, what, "warm", seconds, pattern=pattern, lines=found)
-    differ = [pattern for _, pattern in queries if lines["engine", pattern] != lines["rg", pattern]]
+    differ = {what: [pattern for _, pattern in queries if lines[what, pattern] != lines["rg", pattern]] for what in ("engine", "csearch")}
     rows = []
     for what in ways:
         seconds = bench.of("search", tree.name, what, "warm")
         total = sum(found for (of, _), found in lines.items() if of == what)
         rows.append([what, f"{percentile(seconds, 50) * 1e3:.1f}", f"{percentile(seconds, 99) * 1e3:.1f}", f"{total:,}"])
-    bench.say(f"{len(queries)} patterns over {tree.name}, every line counted, as processes. Lines agree with ripgrep's for {len(queries) - len(differ)} of them{': not ' + ', '.join(differ) if differ else ''}.\n")
+    bench.say(f"{len(queries)} patterns over {tree.name}, every line counted, as processes. Lines differ from ripgrep's: engine {', '.join(differ['engine']) or 'never'}; csearch {', '.join(differ['csearch']) or 'never'}.\n")
     bench.table(["what", "P50 ms", "P99 ms", "lines"], rows)
+
+
+def e2e(bench):
+    """What happens inside: searches in process, watching, cancelling, the server, ranking, symbols, embedding."""
+    tree, out = bench.options.corpora / ("linux-10k" if bench.options.quick else "linux"), bench.options.out / "e2e"
+    ranking = Path(__file__).parent / "ranking" / "linux-6.1.tsv"
+    command = [bench.options.e2e, "--tree", tree, "--runs", str(bench.options.runs), "--cold", "0", "--only", "2,3,4,8,9,11,12,13,14,15", "--out", out, "--scratch", bench.scratch]
+    if not bench.options.quick:
+        command += ["--ranking", ranking]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode:
+        bench.skip("e2e", (done.stdout + done.stderr).strip().splitlines()[-1])
+        return
+    bench.say("[e2e/summary.md](e2e/summary.md) has the tables; this is what they were to reach.\n")
+    with open(out / "figures.csv", newline="") as file:
+        rows = list(csv.reader(file))
+    bench.table(rows[0], rows[1:])
 
 
 def parts(bench):
@@ -335,13 +377,14 @@ TITLES = {
     "backends": "io_uring against threads",
     "rivals": "Beside others",
     "search": "Searches as processes",
+    "e2e": "Inside",
     "parts": "The parts",
 }
 
 
 def main():
     parser = argparse.ArgumentParser()
-    for name in ("engine", "plain", "corpora", "out"):
+    for name in ("engine", "e2e", "plain", "corpora", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--cold", type=int, default=3)

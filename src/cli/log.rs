@@ -5,8 +5,8 @@ use super::options::Options;
 use super::output::{self, Ui};
 use std::fs::File;
 use std::io;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use tracing_chrome::{ChromeLayerBuilder, FlushGuard};
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -17,8 +17,11 @@ use tracing_subscriber::{EnvFilter, fmt};
 /// What a trace holds: stages and their steps. Whatever is done once a file would slow down what is measured.
 const TRACED: &str = "leindex_engine=debug,leindex_fallback=debug";
 
-/// Writes the rest of the trace when it is dropped.
-static TRACE: Mutex<Option<FlushGuard>> = Mutex::new(None);
+/// What writes the rest of the trace when it is dropped; where, and why that has failed, if it has.
+static TRACE: Mutex<Option<(FlushGuard, PathBuf, Failed)>> = Mutex::new(None);
+
+/// The first error of a trace's file.
+type Failed = Arc<Mutex<Option<io::Error>>>;
 
 /// Starts to log, and to trace if that is asked for. Warnings are always shown.
 pub(crate) fn start(options: &Options, ui: &Ui) -> Result<(), Failure> {
@@ -61,14 +64,48 @@ where
     let file = File::create(path).map_err(|error| {
         Failure::Usage(format!("--trace {}: {error}: name a file that can be written", path.display()))
     })?;
-    let (layer, guard) = ChromeLayerBuilder::new().writer(io::BufWriter::new(file)).include_args(true).build();
-    *TRACE.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
+    let failed = Arc::new(Mutex::new(None));
+    let writer = TraceWriter { file, failed: Arc::clone(&failed) };
+    let (layer, guard) = ChromeLayerBuilder::new().writer(writer).include_args(true).build();
+    *TRACE.lock().unwrap_or_else(PoisonError::into_inner) = Some((guard, path.to_path_buf(), failed));
     Ok(layer.with_filter(EnvFilter::new(TRACED)))
 }
 
-/// Writes what is left of the trace.
+/// Writes what is left of the trace, and says so if it is not whole.
 pub(crate) fn finish() {
-    drop(TRACE.lock().unwrap_or_else(PoisonError::into_inner).take());
+    let Some((guard, path, failed)) = TRACE.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+    drop(guard);
+    if let Some(error) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        output::note(&format!("--trace {}: {error}: the trace is not whole", path.display()));
+    }
+}
+
+/// The file of a trace. The thread that writes it would panic at an error: the first one is kept for the end instead.
+struct TraceWriter {
+    file: File,
+    failed: Failed,
+}
+
+impl TraceWriter {
+    fn noted(&self, result: io::Result<()>) {
+        if let Err(error) = result {
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+    }
+}
+
+impl io::Write for TraceWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write_all(bytes);
+        self.noted(written);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.file.flush();
+        self.noted(flushed);
+        Ok(())
+    }
 }
 
 /// Writes whole events past the progress bar.

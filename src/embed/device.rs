@@ -41,6 +41,7 @@ impl TokenBatch {
     }
 
     /// Tokens of the longest text.
+    #[cfg(any(test, feature = "cuda"))]
     pub(crate) fn longest(&self) -> usize {
         self.iter().map(<[u32]>::len).max().unwrap_or(0)
     }

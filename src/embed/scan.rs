@@ -253,6 +253,8 @@ mod tests {
             let mut seen = vec![false; count];
             asked.scan(&segment, &wanted, |row, score| {
                 let cosine: f32 = rows[row].iter().zip(&question).map(|(a, b)| a * b).sum();
+                let kept = asked.exact_score(&segment, row);
+                assert!((kept - cosine).abs() < 0.002, "{kept} {cosine}: that of the search's order");
                 assert!((score - cosine).abs() < 0.03, "{score} {cosine}");
                 let exact = asked.score(&segment, row);
                 assert!((exact - cosine).abs() < 0.02, "{exact} {cosine}");

@@ -205,6 +205,9 @@ impl VectorSegment {
         let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         let header = map.first_chunk::<HEADER_BYTES>().ok_or_else(|| damaged("cut short"))?;
         let number = |at: usize| header[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        if header.starts_with(&MAGIC[..6]) && !header.starts_with(MAGIC) {
+            return Err(damaged("it is of another version of this program"));
+        }
         if !header.starts_with(MAGIC) || number(HEADER_BYTES - 4) != crc32fast::hash(&header[..HEADER_BYTES - 4]) {
             return Err(damaged("no segment of vectors, or its header is damaged"));
         }

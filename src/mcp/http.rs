@@ -7,7 +7,7 @@ use super::metrics;
 use super::server::Server;
 use super::stdio::LINE_BYTES_MAX;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -153,12 +153,17 @@ impl Figures {
         if request.method() != Method::GET {
             return own(StatusCode::METHOD_NOT_ALLOWED, "figures are read with GET\n");
         }
-        if !request.headers().get(HOST).is_some_and(|host| names(&self.hosts, host)) {
+        // What scrapes sends no Origin; web pages do, and these figures are not for them.
+        let is_page = request.headers().contains_key(ORIGIN);
+        if is_page || !request.headers().get(HOST).is_some_and(|host| names(&self.hosts, host)) {
             return own(
                 StatusCode::FORBIDDEN,
-                "this is not the host that was asked: --allow-host NAME allows another\n",
+                "not for web pages, nor under this host name: --allow-host NAME allows another\n",
             );
         }
+        let server = Arc::clone(&self.server);
+        // They are read from the index, as searches are. Never closed.
+        let _permit = server.searches.acquire().await;
         let server = Arc::clone(&self.server);
         match tokio::task::spawn_blocking(move || metrics::text(&server)).await {
             Ok(text) => {
@@ -174,11 +179,12 @@ impl Figures {
     }
 }
 
-/// Whether a `Host` is one of these, with or without a port.
+/// Whether a `Host` is one of these, with or without a port; one that names a port wants that.
 fn names(hosts: &[String], host: &HeaderValue) -> bool {
     let Ok(authority) = host.to_str().unwrap_or_default().parse::<hyper::http::uri::Authority>() else { return false };
-    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-    hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
+    let bare = |name: &str| name.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+    let (name, with_port) = (bare(authority.host()), authority.as_str().to_ascii_lowercase());
+    hosts.iter().any(|host| bare(host) == name || host.to_ascii_lowercase() == with_port)
 }
 
 /// Answers for everything but [`PATH`] itself, and when there is no room for another session.
@@ -294,10 +300,14 @@ mod tests {
 
     #[test]
     fn hosts_are_names_with_or_without_a_port() {
-        let hosts = ["localhost", "::1"].map(str::to_owned);
+        let hosts = ["localhost", "::1", "box:8080"].map(str::to_owned);
         let is_ours = |host: &str| names(&hosts, &HeaderValue::from_str(host).unwrap());
-        assert!(["localhost", "LOCALHOST:80", "[::1]", "[::1]:9"].into_iter().all(is_ours));
-        assert!(!["", "localhost.evil.example", "evil.example:80", "[::2]", "a b"].into_iter().any(is_ours));
+        assert!(["localhost", "LOCALHOST:80", "[::1]", "[::1]:9", "Box:8080"].into_iter().all(is_ours));
+        assert!(
+            !["", "localhost.evil.example", "evil.example:80", "[::2]", "a b", "box", "box:81"]
+                .into_iter()
+                .any(is_ours)
+        );
     }
 
     #[test]

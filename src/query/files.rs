@@ -66,7 +66,7 @@ fn nearest_files(found: SearchResult) -> FileMatches {
 
 impl Searcher {
     pub(crate) fn matching_files(&self, query: &Query) -> Result<FileMatches, QueryError> {
-        let _span = tracing::info_span!("count", mode = ?query.mode).entered();
+        let _span = tracing::debug_span!("count", mode = ?query.mode).entered();
         let filter = Filter::new(query)?;
         let mut result = match query.mode {
             Mode::Text => self.text_counts(query, self.text_search(query, &filter)?)?,

@@ -110,7 +110,7 @@ impl Searcher {
     }
 
     pub(crate) fn search(&self, query: &Query) -> Result<SearchResult, QueryError> {
-        let _span = tracing::info_span!("search", mode = ?query.mode).entered();
+        let _span = tracing::debug_span!("search", mode = ?query.mode).entered();
         let filter = Filter::new(query)?;
         let mut result = match query.mode {
             Mode::Text => self.text_search(query, &filter),

@@ -267,15 +267,21 @@ impl Client {
     }
 }
 
-/// Asks a server to end, as a supervisor does: what measures it sees its end. One that does not is killed. It may have ended already.
+/// Asks a server to end, if it has not, as a supervisor does: what measures it sees its end. One that does not is killed.
 pub(crate) fn end(child: &mut Child) {
-    let _ = kill_process(Pid::from_child(child), Signal::TERM);
     let asked = Instant::now();
-    while asked.elapsed() < PATIENCE && matches!(child.try_wait(), Ok(None)) {
+    if matches!(child.try_wait(), Ok(None)) {
+        let _ = kill_process(Pid::from_child(child), Signal::TERM);
+    }
+    while matches!(child.try_wait(), Ok(None)) {
+        if asked.elapsed() > PATIENCE {
+            let _ = child.kill();
+            let _ = child.wait();
+            assert!(std::thread::panicking(), "the server does not end when it is asked to");
+            return;
+        }
         std::thread::sleep(PAUSE);
     }
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 impl Drop for Client {

@@ -1,7 +1,7 @@
 //! Runs one part a number of times, for a counter of instructions around the whole process: `leindex-parts NAME TIMES`.
 //!
-//! The instructions of one round are those of a process that runs it eleven times, less those of one that runs it once, by
-//! ten: setting up costs both the same. `scripts/instructions` does that.
+//! The instructions of one round are those of a process that runs it six times, less those of one that runs it once, by
+//! five: setting up costs both the same. `scripts/instructions` does that.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that reports")]
 
 use std::process::ExitCode;

@@ -11,6 +11,7 @@ use ignore::{WalkBuilder, WalkState};
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 use tantivy::schema::{STORED, STRING, Schema, TEXT};
@@ -27,7 +28,7 @@ fn run(tree: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
     let body = schema.add_text_field("body", TEXT);
     let index = Index::create_in_dir(to, schema.build())?;
     let mut writer = index.writer(WRITER_BYTES)?;
-    let (files, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (files, bytes, failed) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::new(None));
     WalkBuilder::new(tree).hidden(false).build_parallel().run(|| {
         Box::new(|entry| {
             let Ok(entry) = entry else { return WalkState::Continue };
@@ -36,13 +37,17 @@ fn run(tree: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
                 files.fetch_add(1, Relaxed);
                 bytes.fetch_add(text.len() as u64, Relaxed);
                 let document = doc!(path => entry.path().to_string_lossy().into_owned(), body => text);
-                if writer.add_document(document).is_err() {
+                if let Err(error) = writer.add_document(document) {
+                    *failed.lock().expect("no thread panics with it") = Some(error);
                     return WalkState::Quit;
                 }
             }
             WalkState::Continue
         })
     });
+    if let Some(error) = failed.into_inner().expect("no thread panics with it") {
+        return Err(error.into());
+    }
     writer.commit()?;
     writer.wait_merging_threads()?;
     let seconds = started.elapsed().as_secs_f64();
