@@ -7,6 +7,9 @@ use multiversion::multiversion;
 const LEVELS: f32 = 127.0;
 
 /// Quantises `vector` into `to`, of the same length, and returns the scale: `vector ≈ to * scale`.
+///
+/// Rounding is a call a number where the processor's own is not known to be there.
+#[multiversion(targets("x86_64+avx2", "x86_64+sse4.1", "aarch64+neon"))]
 pub(crate) fn quantise(vector: &[f32], to: &mut [i8]) -> f32 {
     let largest = vector.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
     if largest == 0.0 || !largest.is_finite() {
@@ -42,6 +45,15 @@ pub(crate) struct Row<'r> {
 /// Parts of a level that are told apart by what it leaves over.
 const RESTS: f32 = 16.0;
 
+/// Writes what the levels of a vector leave over to `to`: as [`Row::rests`], one in a byte.
+#[multiversion(targets("x86_64+avx2", "x86_64+sse4.1", "aarch64+neon"))]
+fn quantise_rests(vector: &[f32], levels: &[i8], scale: f32, to: &mut [i8]) {
+    let per_level = if scale > 0.0 { scale.recip() } else { 0.0 };
+    for ((to, value), level) in to.iter_mut().zip(vector).zip(levels) {
+        *to = ((value * per_level - f32::from(*level)) * RESTS).floor().clamp(-8.0, 7.0) as i8;
+    }
+}
+
 /// Bytes that the rests of `dims` numbers take.
 pub(crate) fn rest_bytes(dims: usize) -> usize {
     dims.div_ceil(2)
@@ -52,11 +64,8 @@ impl Quantised {
     pub(crate) fn new(vector: &[f32]) -> Quantised {
         let mut levels = vec![0; vector.len()];
         let scale = quantise(vector, &mut levels);
-        let per_level = if scale > 0.0 { scale.recip() } else { 0.0 };
-        let rest = |(value, level): (&f32, &i8)| {
-            ((value * per_level - f32::from(*level)) * RESTS).floor().clamp(-8.0, 7.0) as i8
-        };
-        let rests: Vec<i8> = vector.iter().zip(&levels).map(rest).collect();
+        let mut rests = vec![0; vector.len()];
+        quantise_rests(vector, &levels, scale, &mut rests);
         let byte = |pair: &[i8]| pair[0] as u8 & 0xf | (pair.get(1).copied().unwrap_or_default() as u8) << 4;
         Quantised { scale, rests: rests.chunks(2).map(byte).collect(), levels }
     }

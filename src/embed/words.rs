@@ -17,6 +17,10 @@ const WORD_BYTES_MAX: usize = 100;
 /// Slots of the table of a text's words, a power of two, more than twice as many as a chunk can have words: a word takes
 /// two bytes of its 1,500. Longer texts are counted in pieces of this many words.
 const SLOTS: usize = 2048;
+/// Words whose pieces are kept, a power of two: 24 bytes each, which is half of the processor's own cache.
+const KNOWN: usize = 1 << 13;
+/// Pieces of a word that is kept. Most have one.
+const KNOWN_PIECES: usize = 3;
 const WORDS_MAX: usize = SLOTS / 2;
 
 /// What a text is: the two have different means.
@@ -61,8 +65,19 @@ pub(crate) struct WordScratch {
     letters: String,
     found: Vec<u32>,
     cache: WordCache,
+    /// Pieces of words that were taken apart, at a place that their hash gives: source repeats its words from chunk to chunk.
+    known: Vec<Known>,
     /// Pieces of the text with their weights.
     weighted: Vec<(u32, f32)>,
+}
+
+/// A word's pieces, by its hash.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    hash: u64,
+    pieces: [u32; KNOWN_PIECES],
+    /// 0 for none.
+    len: u8,
 }
 
 impl Default for WordScratch {
@@ -73,6 +88,7 @@ impl Default for WordScratch {
             letters: String::new(),
             found: Vec::new(),
             cache: WordCache::default(),
+            known: vec![Known::default(); KNOWN],
             weighted: Vec::new(),
         }
     }
@@ -150,7 +166,16 @@ impl WordTable {
     /// Takes the counted words apart into weighted pieces, and forgets them.
     fn weigh(&self, scratch: &mut WordScratch) {
         for &(start, len, slot) in &scratch.words {
+            let hash = scratch.slots[slot].0;
             let number = std::mem::take(&mut scratch.slots[slot].1);
+            let weight = (number as f32).sqrt();
+            // The bits that give the slot are the lowest ones.
+            let known = &mut scratch.known[(hash >> 32) as usize % KNOWN];
+            if known.hash == hash && known.len > 0 {
+                let pieces = &known.pieces[..usize::from(known.len)];
+                scratch.weighted.extend(pieces.iter().map(|&piece| (piece, weight)));
+                continue;
+            }
             scratch.found.clear();
             let word = &scratch.letters[start..start + len];
             if word.is_ascii() {
@@ -158,7 +183,10 @@ impl WordTable {
             } else {
                 self.pieces.encode(word, &mut scratch.cache, usize::MAX, &mut scratch.found);
             }
-            let weight = (number as f32).sqrt();
+            if let (1..=KNOWN_PIECES, found) = (scratch.found.len(), &scratch.found) {
+                known.pieces[..found.len()].copy_from_slice(found);
+                (known.hash, known.len) = (hash, found.len() as u8);
+            }
             scratch.weighted.extend(scratch.found.iter().map(|&piece| (piece, weight)));
         }
         scratch.words.clear();

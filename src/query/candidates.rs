@@ -207,8 +207,15 @@ impl Segment {
                 if fragment.shape == Shape::Suffix {
                     needle.push(b'\n');
                 }
-                let mut terms: Vec<&[u8]> = Vec::new();
-                self.vocabulary.for_each_match(&needle, |term| terms.push(term))?;
+                let mut terms: Vec<Vec<u8>> = Vec::new();
+                let most = self.terms_max();
+                // One more than that is too many, whatever else there is.
+                let take = |term: &[u8]| {
+                    if terms.len() <= most {
+                        terms.push(term.to_vec());
+                    }
+                };
+                self.vocabulary.for_each_match(&needle, take)?;
                 if terms.len() > self.terms_max() {
                     return Ok(None);
                 }

@@ -81,6 +81,8 @@ pub(super) struct Scanner<'r> {
     in_flight: InFlight,
     path: Vec<u8>,
     jobs: Vec<Job>,
+    /// A listing whose directory is done, for its memory.
+    spare: Listing,
     scratch: Scratch,
 }
 
@@ -143,6 +145,7 @@ impl<'r> Scanner<'r> {
             in_flight,
             path: Vec::new(),
             jobs: Vec::new(),
+            spare: Listing::new(),
             scratch: Scratch::default(),
         }
     }
@@ -180,7 +183,7 @@ impl<'r> Scanner<'r> {
         };
         let listed = opened.map_err(|error| ("open directory", error)).and_then(|dir| {
             let watched = self.context.watches.as_ref().map(|watches| (watches, watches.directory(&job.path)));
-            let mut listing = Listing::new();
+            let mut listing = std::mem::take(&mut self.spare);
             self.io.list(&dir, &mut listing).map_err(|error| ("list", error))?;
             if let Some((watches, Err(why))) = watched {
                 watches.fail(&job.path, &why);
@@ -208,7 +211,13 @@ impl<'r> Scanner<'r> {
             self.jobs.push(Job::Files(FilesJob { dir, id: job.id, path, listing, picks }));
         }
         self.queue.push(&mut self.jobs);
-        self.files(&FilesJob { dir, id: job.id, path, listing, picks }, sink);
+        let job = FilesJob { dir, id: job.id, path, listing, picks };
+        self.files(&job, sink);
+        // Unless others work on the rest of it.
+        if let Some(mut listing) = Arc::into_inner(job.listing) {
+            listing.clear();
+            self.spare = listing;
+        }
     }
 
     /// Opens a directory; when descriptors have run out, what is in flight is completed first.

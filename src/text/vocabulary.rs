@@ -2,15 +2,17 @@
 //!
 //! Substring and regex queries scan it with SIMD `memmem` (the `memchr` crate) instead of walking an automaton over the
 //! term dictionary: 13 MB of terms take about a millisecond. On disk it is front-coded (Witten, Moffat and Bell, "Managing
-//! Gigabytes", section 4.1: how many bytes a term shares with the one before it, then the others), which halves it; it is
-//! decoded when a snapshot first needs it. It is a component of the segment, so tantivy checks its footer, keeps it as
+//! Gigabytes", section 4.1: how many bytes a term shares with the one before it, then the others), which halves it; the
+//! first scan decodes it a block at a time, the second one puts all of it together for those to come. It is a component of the segment, so tantivy checks its footer, keeps it as
 //! long as the segment, and has [`VocabularyPlugin`] write it anew when segments are merged.
 
 use super::near::Near;
+use super::runs::RUN_BYTES_MAX;
 use super::schema::{FIRST_TERM_BYTE, Fields};
 use std::any::Any;
 use std::io::Write;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tantivy::directory::{OwnedBytes, TerminatingWrite, WritePtr};
 use tantivy::error::DataCorruption;
 use tantivy::index::SegmentComponent;
@@ -98,17 +100,26 @@ fn decode(coded: &[u8]) -> Option<Vec<u8>> {
     Some(all)
 }
 
+/// A block is searched when it has grown to this: it stays in the processor's own cache.
+const BLOCK_BYTES: usize = 64 << 10;
+
 /// The vocabulary of an open segment.
 pub(crate) struct Vocabulary {
     coded: OwnedBytes,
     terms: OnceLock<Vec<u8>>,
+    /// Whether it was gone over once. A process that asks for one thing does not come again; one that does gets all terms put together.
+    was_asked: AtomicBool,
 }
 
 impl Vocabulary {
+    fn of(coded: OwnedBytes) -> Self {
+        Vocabulary { coded, terms: OnceLock::new(), was_asked: AtomicBool::new(false) }
+    }
+
     /// Opens the file of a segment.
     pub(crate) fn open(reader: &SegmentReader) -> tantivy::Result<Self> {
         let file = reader.open_read(SegmentComponent::Custom(EXTENSION.into()))?;
-        Ok(Vocabulary { coded: file.read_bytes()?, terms: OnceLock::new() })
+        Ok(Vocabulary::of(file.read_bytes()?))
     }
 
     /// The terms, each between two newlines.
@@ -143,19 +154,44 @@ impl Vocabulary {
     ///
     /// # Errors
     /// As [`Vocabulary::terms`].
-    pub(crate) fn for_each_match<'a>(&'a self, needle: &[u8], mut each: impl FnMut(&'a [u8])) -> tantivy::Result<()> {
-        let all = self.terms()?;
+    pub(crate) fn for_each_match(&self, needle: &[u8], mut each: impl FnMut(&[u8])) -> tantivy::Result<()> {
         let finder = memchr::memmem::Finder::new(needle);
-        let inner = usize::from(needle.first() == Some(&b'\n'));
-        let mut at = 0;
-        while let Some(found) = finder.find(&all[at..]) {
-            let hit = at + found + inner;
-            let start = memchr::memrchr(b'\n', &all[..hit]).map_or(0, |newline| newline + 1);
-            let end = memchr::memchr(b'\n', &all[hit..]).map_or(all.len(), |newline| hit + newline);
-            each(&all[start..end]);
-            at = end;
+        if self.was_asked.swap(true, Relaxed) {
+            for_each_hit(&finder, self.terms()?, &mut each);
+            return Ok(());
         }
+        // As `decode`, but for a block at a time, which begins with the last term of the one before.
+        let mut block = Vec::with_capacity(BLOCK_BYTES + 2 * RUN_BYTES_MAX);
+        block.push(b'\n');
+        let (mut previous, mut from) = (1, 0);
+        let step = |shared: usize, added: &[u8]| {
+            if block.len() > BLOCK_BYTES {
+                for_each_hit(&finder, &block[from..], &mut each);
+                block.drain(1..previous);
+                (previous, from) = (1, block.len() - 1);
+            }
+            let start = block.len();
+            block.extend_from_within(previous..previous + shared);
+            block.extend_from_slice(added);
+            previous = start;
+            block.push(b'\n');
+        };
+        for_each_step(&self.coded, step).ok_or_else(damaged)?;
+        for_each_hit(&finder, &block[from..], &mut each);
         Ok(())
+    }
+}
+
+/// Calls `each` with every term in `terms`, each between two newlines, that the finder's needle is in.
+fn for_each_hit(finder: &memchr::memmem::Finder<'_>, terms: &[u8], each: &mut impl FnMut(&[u8])) {
+    let inner = usize::from(finder.needle().first() == Some(&b'\n'));
+    let mut at = 0;
+    while let Some(found) = finder.find(&terms[at..]) {
+        let hit = at + found + inner;
+        let start = memchr::memrchr(b'\n', &terms[..hit]).map_or(0, |newline| newline + 1);
+        let end = memchr::memchr(b'\n', &terms[hit..]).map_or(terms.len(), |newline| hit + newline);
+        each(&terms[start..end]);
+        at = end;
     }
 }
 
@@ -241,7 +277,7 @@ mod tests {
     }
 
     fn vocabulary(terms: &[Vec<u8>]) -> Vocabulary {
-        Vocabulary { coded: OwnedBytes::new(code(terms)), terms: OnceLock::new() }
+        Vocabulary::of(OwnedBytes::new(code(terms)))
     }
 
     #[test]
@@ -260,6 +296,30 @@ mod tests {
         check(b"zz", &[]);
     }
 
+    #[test]
+    fn the_first_scan_finds_what_later_ones_do() {
+        // Several blocks, with matches at their ends: every term has the needle or none.
+        let words: std::collections::BTreeSet<Vec<u8>> =
+            (0u32..40_000).map(|n| format!("{:x}q{n}", n.wrapping_mul(2_654_435_761)).into_bytes()).collect();
+        let terms: Vec<Vec<u8>> = words.into_iter().collect();
+        let coded = code(&terms);
+        for needle in [&b"q"[..], b"7q", b"\n1", b"99\n", b"q12", b"nothing"] {
+            let vocabulary = Vocabulary::of(OwnedBytes::new(coded.clone()));
+            let scan = || {
+                let mut found = Vec::new();
+                vocabulary.for_each_match(needle, |term| found.push(term.to_vec())).unwrap();
+                found
+            };
+            let first = scan();
+            assert!(vocabulary.terms.get().is_none(), "nothing was put together for one scan");
+            assert_eq!(first, scan(), "{}", needle.escape_ascii());
+            assert!(vocabulary.terms.get().is_some());
+            if needle == b"q" {
+                assert_eq!(first, terms);
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn every_term_comes_back(terms in prop::collection::btree_set("[a-c]{1,20}|a{190}[ab]{1,10}", 0..80)) {
@@ -273,7 +333,8 @@ mod tests {
         #[test]
         fn damage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             let all = decode(&bytes);
-            let near = Vocabulary { coded: OwnedBytes::new(bytes), terms: OnceLock::new() };
+            let near = Vocabulary::of(OwnedBytes::new(bytes));
+            prop_assert_eq!(near.for_each_match(b"a", |_| {}).is_ok(), all.is_some());
             prop_assert_eq!(near.for_each_near(b"abc", 2, |_, _| {}).is_ok(), all.is_some());
         }
     }

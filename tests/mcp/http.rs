@@ -240,7 +240,10 @@ fn there_is_one_path_only() {
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("/mcp, and nothing else"), "{path}: {answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 404 ") && answer.contains("/mcp, figures are at /metrics"),
+            "{path}: {answer}"
+        );
     }
 }
 
