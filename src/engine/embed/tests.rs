@@ -4,7 +4,9 @@
 
 use super::*;
 use crate::embed::made_up_model;
-use crate::{Mode, Query, QueryError};
+use crate::engine::EngineBuilder;
+use crate::error::QueryError;
+use crate::query::{Mode, Query};
 use std::fs;
 use std::path::Path;
 
@@ -16,7 +18,7 @@ fn tree() -> tempfile::TempDir {
     tree
 }
 
-fn engine(tree: &Path, set: impl FnOnce(crate::EngineBuilder) -> crate::EngineBuilder) -> Engine {
+fn engine(tree: &Path, set: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Engine {
     set(Engine::builder()).open(tree).unwrap()
 }
 
@@ -52,7 +54,7 @@ fn vectors_of_a_model_stay_until_they_are_replaced() {
 #[test]
 fn a_model_that_cannot_run_is_an_error_that_says_so() {
     let (tree, model) = (tree(), made_up_model());
-    let failure = |set: &dyn Fn(crate::EngineBuilder) -> crate::EngineBuilder| {
+    let failure = |set: &dyn Fn(EngineBuilder) -> EngineBuilder| {
         let engine = engine(tree.path(), set);
         engine.index().wait().unwrap();
         engine.embed().wait().unwrap_err().to_string()
