@@ -86,6 +86,7 @@ pub(crate) struct StageTimes {
 #[non_exhaustive]
 pub(crate) enum DeviceError {
     /// There is not enough memory on the device; a smaller batch may fit.
+    #[cfg_attr(not(any(test, feature = "cuda")), allow(dead_code, reason = "only cards say so"))]
     OutOfMemory(String),
     /// This batch failed; the device still works.
     Failed(String),
