@@ -75,11 +75,12 @@ class Bench:
         os.sync()
         Path("/proc/sys/vm/drop_caches").write_text("3")
 
-    def rounds(self):
-        """Which caches, how often."""
-        yield from [("warm", number) for number in range(self.options.runs)]
+    def rounds(self, once=False):
+        """The cache of each round: as many as there are to be, or one of each, of what takes minutes."""
+        runs, cold = (1, min(1, self.options.cold)) if once else (self.options.runs, self.options.cold)
+        yield from ["warm"] * runs
         if self.can_drop:
-            yield from [("cold", number) for number in range(self.options.cold)]
+            yield from ["cold"] * cold
 
     def timed(self, command, env=None, ok=(0,)):
         """Seconds, peak memory in MB and output of a command. What was written before it is not waited for by its own syncs."""
@@ -109,13 +110,18 @@ class Bench:
         shutil.rmtree(path, ignore_errors=True)
         return path
 
-    def index_all(self, section, tree, settings):
+    def prepare(self, cache):
+        """Before each run of a round."""
+        if cache == "cold":
+            self.drop()
+
+    def index_all(self, section, tree, settings, once=False):
         """Indexes a tree from nothing with each of the settings, in turns."""
         self.warm(tree)
-        for cache, _ in self.rounds():
+        for cache in self.rounds(once):
             for what, args in settings:
                 index = self.fresh()
-                self.drop() if cache == "cold" else None
+                self.prepare(cache)
                 report = self.engine(tree, index, *args)
                 files = report["files"]
                 self.add(section, tree.name, what, cache, report["wall"], files=files["indexed"], bytes=report["bytes_read"],
@@ -184,12 +190,11 @@ def size(bench):
     if bench.options.million:
         trees.append(million(bench))
     for tree in trees:
-        many = tree.name != "generated-1m"
-        bench.index_all("size", tree, [("engine", [])]) if many else one_each(bench, tree)
+        bench.index_all("size", tree, [("engine", [])], once=tree.name == "generated-1m")
         index = bench.fresh()
         bench.engine(tree, index)
-        for cache, _ in bench.rounds():
-            bench.drop() if cache == "cold" else None
+        for cache in bench.rounds():
+            bench.prepare(cache)
             report = bench.engine(tree, index)
             bench.add("unchanged", tree.name, "engine", cache, report["wall"], files=report["files"]["unchanged"], rss_mb=round(report["rss"], 1))
     rows = []
@@ -203,14 +208,6 @@ def size(bench):
                          spread(bench.of("size", tree.name, "engine", cache, "rss_mb"), 0), bench.of("size", tree.name, "engine", cache, "index_mb")[-1],
                          spread(bench.of("unchanged", tree.name, "engine", cache))])
     bench.table(["tree", "files", "cache", "from nothing, s", "us a file", "peak MB", "index MB", "nothing changed, s"], rows)
-
-
-def one_each(bench, tree):
-    """Of what takes minutes, one run with each cache."""
-    options, runs = bench.options, (bench.options.runs, bench.options.cold)
-    options.runs, options.cold = 1, min(1, options.cold)
-    bench.index_all("size", tree, [("engine", [])])
-    options.runs, options.cold = runs
 
 
 def changes(bench):
@@ -284,11 +281,14 @@ def rivals(bench):
     else:
         bench.skip("LeIndex", "`leindex` is not installed: cargo install leindex")
     bench.warm(tree)
-    for cache, _ in bench.rounds():
+    for cache in bench.rounds():
         for what, way in ways.items():
             path = index[stores[what]]
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-            bench.drop() if cache == "cold" else None
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+            bench.prepare(cache)
             try:
                 seconds, rss, output = way()
             except (OSError, RuntimeError, subprocess.CalledProcessError) as error:

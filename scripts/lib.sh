@@ -85,3 +85,12 @@ target_dir() {
     *) printf '%s\n' "$PWD/$dir" ;;
   esac
 }
+
+# release_engine: sets $engine to a release build of leindex-engine: that of LEINDEX_ENGINE, or one made here.
+release_engine() {
+  engine=${LEINDEX_ENGINE:-}
+  [[ -z $engine ]] || return 0
+  need_to_build
+  (cd "$repo" && cargo build --release --locked --features hyperscan --bin leindex-engine >&2)
+  engine=$(target_dir)/release/leindex-engine
+}

@@ -25,7 +25,6 @@ impl VectorScan {
     ///
     /// # Panics
     /// When they cannot be written to the directory for temporary files.
-    #[allow(clippy::expect_used, reason = "a bench without its input has nothing to say")]
     pub fn new(rows: usize, dims: usize) -> VectorScan {
         let mut state = 7u64;
         let mut vector = || {
@@ -84,7 +83,6 @@ impl WordVectors {
     ///
     /// # Panics
     /// When the table is damaged.
-    #[allow(clippy::expect_used, reason = "a bench without its input has nothing to say")]
     pub fn new() -> WordVectors {
         let table = WordTable::built_in().expect("the table of the program");
         WordVectors { vector: vec![0.0; table.dims()], table, scratch: WordScratch::default() }
@@ -106,7 +104,6 @@ impl Queue {
     ///
     /// # Panics
     /// When no thread can be started.
-    #[allow(clippy::expect_used, reason = "a bench without its input has nothing to say")]
     pub fn round(texts: u64) -> u64 {
         let fallback = Box::new(|| Err(DeviceError::Failed("there is none".into())));
         let cancelled = Arc::new(AtomicBool::new(false));

@@ -1,7 +1,8 @@
 //! The queue between tokenised chunks and the device that embeds them.
 //!
-//! One thread owns the device. It gathers a window of texts, sorts them by length, since attention over texts of one length has little to leave out,
-//! submits batches to free slots, longest first, and gathers the next window while they are in flight. A window is
+//! One thread owns the device. It gathers a window of texts, sorts them by length, since attention over texts of one
+//! length has little to leave out, submits batches to free slots, longest first, and gathers the next window while they
+//! are in flight. A window is
 //! whatever has come by the time a slot is free: nothing waits for a window to fill up, and a device that falls behind
 //! finds full ones. Every text that was pushed is answered once, with a vector or an error, unless the run is cancelled
 //! or nobody listens any more.

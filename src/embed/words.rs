@@ -17,11 +17,11 @@ const WORD_BYTES_MAX: usize = 100;
 /// Slots of the table of a text's words, a power of two, more than twice as many as a chunk can have words: a word takes
 /// two bytes of its 1,500. Longer texts are counted in pieces of this many words.
 const SLOTS: usize = 2048;
+const WORDS_MAX: usize = SLOTS / 2;
 /// Words whose pieces are kept, a power of two: 24 bytes each, which is half of the processor's own cache.
 const KNOWN: usize = 1 << 13;
 /// Pieces of a word that is kept. Most have one.
 const KNOWN_PIECES: usize = 3;
-const WORDS_MAX: usize = SLOTS / 2;
 
 /// What a text is: the two have different means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,9 +183,10 @@ impl WordTable {
             } else {
                 self.pieces.encode(word, &mut scratch.cache, usize::MAX, &mut scratch.found);
             }
-            if let (1..=KNOWN_PIECES, found) = (scratch.found.len(), &scratch.found) {
-                known.pieces[..found.len()].copy_from_slice(found);
-                (known.hash, known.len) = (hash, found.len() as u8);
+            let pieces = scratch.found.len();
+            if pieces <= KNOWN_PIECES {
+                known.pieces[..pieces].copy_from_slice(&scratch.found);
+                (known.hash, known.len) = (hash, pieces as u8);
             }
             scratch.weighted.extend(scratch.found.iter().map(|&piece| (piece, weight)));
         }

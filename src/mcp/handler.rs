@@ -220,23 +220,29 @@ async fn bounded<T: Send + 'static>(
     cancelled: &CancellationToken,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ErrorData> {
-    let done = async {
-        let permit = match cost {
-            // Nobody closes the semaphore.
-            Cost::Search => Arc::clone(&server.searches).acquire_owned().await.ok(),
-            Cost::Light => None,
-        };
-        on_a_thread(move || {
-            let done = work();
-            drop(permit);
-            done
-        })
-        .await
-    };
     tokio::select! {
-        done = done => done,
+        done = in_turn(server, cost, work) => done,
         () = cancelled.cancelled() => Err(given_up()),
     }
+}
+
+/// Does what may block when it is its turn, which lasts until it is done, also when nobody waits for it any longer.
+pub(super) async fn in_turn<T: Send + 'static>(
+    server: &Server,
+    cost: Cost,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ErrorData> {
+    let permit = match cost {
+        // Nobody closes the semaphore.
+        Cost::Search => Arc::clone(&server.searches).acquire_owned().await.ok(),
+        Cost::Light => None,
+    };
+    on_a_thread(move || {
+        let done = work();
+        drop(permit);
+        done
+    })
+    .await
 }
 
 fn given_up() -> ErrorData {

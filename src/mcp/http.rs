@@ -2,10 +2,11 @@
 //! `Origin` is not expected are refused, so that no web page can reach the server through a name that it controls. Connections,
 //! sessions and the time that a request may take to arrive are bounded.
 
-use super::handler::Handler;
+use super::handler::{Handler, in_turn};
 use super::metrics;
 use super::server::Server;
 use super::stdio::LINE_BYTES_MAX;
+use super::tools::Cost;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
 use hyper::service::service_fn;
@@ -162,17 +163,15 @@ impl Figures {
             );
         }
         let server = Arc::clone(&self.server);
-        // They are read from the index, as searches are. Never closed.
-        let _permit = server.searches.acquire().await;
-        let server = Arc::clone(&self.server);
-        match tokio::task::spawn_blocking(move || metrics::text(&server)).await {
+        // They are read from the index, as searches are.
+        match in_turn(&self.server, Cost::Search, move || metrics::text(&server)).await {
             Ok(text) => {
                 let mut response = own(StatusCode::OK, text);
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
                 response
             }
             Err(error) => {
-                tracing::error!(%error, "no figures");
+                tracing::error!(error = %error.message, "no figures");
                 own(StatusCode::INTERNAL_SERVER_ERROR, "no figures: see the log of the server\n")
             }
         }

@@ -85,19 +85,42 @@ fn for_each_step(mut coded: &[u8], mut each: impl FnMut(usize, &[u8])) -> Option
     Some(())
 }
 
-/// Puts the terms back together, each between two newlines. `None` when the bytes are not what a writer writes.
+/// Terms that are put back together, each between two newlines.
+struct Joined {
+    terms: Vec<u8>,
+    /// Where the last one begins.
+    last: usize,
+}
+
+impl Joined {
+    /// None yet; room for so many bytes.
+    fn with_capacity(bytes: usize) -> Joined {
+        let mut terms = Vec::with_capacity(bytes);
+        terms.push(b'\n');
+        Joined { terms, last: 1 }
+    }
+
+    /// Adds what shares so many bytes with the last one.
+    fn push(&mut self, shared: usize, added: &[u8]) {
+        let start = self.terms.len();
+        self.terms.extend_from_within(self.last..self.last + shared);
+        self.terms.extend_from_slice(added);
+        self.terms.push(b'\n');
+        self.last = start;
+    }
+
+    /// Forgets all but the last one.
+    fn keep_last(&mut self) {
+        self.terms.drain(1..self.last);
+        self.last = 1;
+    }
+}
+
+/// Puts all terms back together. `None` when the bytes are not what a writer writes.
 fn decode(coded: &[u8]) -> Option<Vec<u8>> {
-    let mut all = Vec::with_capacity(coded.len() * 9 / 4);
-    all.push(b'\n');
-    let mut previous = 1;
-    for_each_step(coded, |shared, added| {
-        let start = all.len();
-        all.extend_from_within(previous..previous + shared);
-        all.extend_from_slice(added);
-        previous = start;
-        all.push(b'\n');
-    })?;
-    Some(all)
+    let mut all = Joined::with_capacity(coded.len() * 9 / 4);
+    for_each_step(coded, |shared, added| all.push(shared, added))?;
+    Some(all.terms)
 }
 
 /// A block is searched when it has grown to this: it stays in the processor's own cache.
@@ -160,24 +183,19 @@ impl Vocabulary {
             for_each_hit(&finder, self.terms()?, &mut each);
             return Ok(());
         }
-        // As `decode`, but for a block at a time, which begins with the last term of the one before.
-        let mut block = Vec::with_capacity(BLOCK_BYTES + 2 * RUN_BYTES_MAX);
-        block.push(b'\n');
-        let (mut previous, mut from) = (1, 0);
+        let mut block = Joined::with_capacity(BLOCK_BYTES + 2 * RUN_BYTES_MAX);
+        // A block begins with the last term of the one before, which was searched there.
+        let mut from = 0;
         let step = |shared: usize, added: &[u8]| {
-            if block.len() > BLOCK_BYTES {
-                for_each_hit(&finder, &block[from..], &mut each);
-                block.drain(1..previous);
-                (previous, from) = (1, block.len() - 1);
+            if block.terms.len() > BLOCK_BYTES {
+                for_each_hit(&finder, &block.terms[from..], &mut each);
+                block.keep_last();
+                from = block.terms.len() - 1;
             }
-            let start = block.len();
-            block.extend_from_within(previous..previous + shared);
-            block.extend_from_slice(added);
-            previous = start;
-            block.push(b'\n');
+            block.push(shared, added);
         };
         for_each_step(&self.coded, step).ok_or_else(damaged)?;
-        for_each_hit(&finder, &block[from..], &mut each);
+        for_each_hit(&finder, &block.terms[from..], &mut each);
         Ok(())
     }
 }

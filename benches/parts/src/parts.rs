@@ -30,7 +30,6 @@ pub const TIMED: &[&str] = &["ring", "threads", "queue", "index"];
 ///
 /// # Panics
 /// When its input cannot be made, for want of space for temporary files for example.
-#[allow(clippy::expect_used, reason = "a bench without its input has nothing to say")]
 pub fn part(name: &str) -> Option<Round> {
     Some(match name {
         "rules" => of_rules(),
@@ -124,7 +123,6 @@ fn plan() -> Round {
 }
 
 /// A tree on disk, indexed by one thread.
-#[allow(clippy::expect_used, reason = "as for `part`")]
 fn tree(files: usize, lines: usize) -> (tempfile::TempDir, Engine) {
     let dir = tempfile::tempdir().expect("a directory for temporary files");
     for (number, text) in texts(files, lines).iter().enumerate() {
@@ -141,7 +139,6 @@ fn substring(needle: &str) -> Query {
 }
 
 /// Queries over an index of a small tree.
-#[allow(clippy::expect_used, reason = "as for `part`")]
 fn search(queries: Vec<Query>, files: usize) -> Round {
     let (dir, engine) = tree(files, 120);
     engine.index().wait().expect("an index of the tree");
@@ -166,7 +163,7 @@ fn vectors(scan: impl Fn(&VectorScan) -> u64 + 'static) -> Round {
 }
 
 /// Lists a directory and reads its files.
-#[allow(clippy::expect_used, clippy::print_stderr, reason = "as for `part`; what is not measured is said")]
+#[allow(clippy::print_stderr, reason = "what is not measured is said")]
 fn backend(choice: BackendChoice) -> Round {
     let (dir, _) = tree(700, 40);
     let selected = leindex_engine::io::select(choice).unwrap_or_else(|why| {
@@ -204,7 +201,6 @@ fn read_all(worker: &mut dyn Worker, dir: &Arc<Dir>, listing: &Listing) -> u64 {
 }
 
 /// A small tree to an index, from nothing, on all cores.
-#[allow(clippy::expect_used, reason = "as for `part`")]
 fn index() -> Round {
     let (dir, _) = tree(400, 120);
     Box::new(move || {

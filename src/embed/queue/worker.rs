@@ -216,13 +216,10 @@ impl Worker {
 
     /// The next batch: the longest texts that are ready, as many as the budget allows.
     fn cut(&mut self) -> Vec<Pending> {
-        let mut left = self.budget;
+        let mut sum = 0;
         let fits = |each: &&Pending| {
-            let rest = left.checked_sub(each.len()).filter(|_| each.tries + 1 < TRIES_MAX);
-            rest.is_some_and(|rest| {
-                left = rest;
-                true
-            })
+            sum += each.len();
+            sum <= self.budget && each.tries + 1 < TRIES_MAX
         };
         let rows = self.ready.iter().rev().take(self.shape.batch_rows).take_while(fits).count().max(1);
         self.ready.split_off(self.ready.len() - rows)
