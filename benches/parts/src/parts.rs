@@ -143,11 +143,14 @@ fn search(queries: Vec<Query>, files: usize) -> Round {
     let (dir, engine) = tree(files, 120);
     engine.index().wait().expect("an index of the tree");
     let snapshot = engine.snapshot().expect("what was just published");
-    Box::new(move || {
+    let mut round = move || {
         let _tree = &dir;
         let found = queries.iter().map(|query| snapshot.search(query).expect("the query can be answered"));
         found.map(|found| (found.hits.len() + found.files_read) as u64).sum()
-    })
+    };
+    // The first scan of a vocabulary goes by blocks, the second one puts it together: what is counted is what comes then.
+    let _ = round() + round();
+    Box::new(round)
 }
 
 /// Chunks to vectors, by the table of words.
