@@ -143,7 +143,7 @@ fn search(queries: Vec<Query>, files: usize) -> Round {
     let (dir, engine) = tree(files, 120);
     engine.index().wait().expect("an index of the tree");
     let snapshot = engine.snapshot().expect("what was just published");
-    let mut round = move || {
+    let round = move || {
         let _tree = &dir;
         let found = queries.iter().map(|query| snapshot.search(query).expect("the query can be answered"));
         found.map(|found| (found.hits.len() + found.files_read) as u64).sum()
