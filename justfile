@@ -35,7 +35,9 @@ soak:
     PROPTEST_CASES=200000 cargo test --release --test plan_soundness
     LEINDEX_KILLS=1000 cargo test --release --test kill
     LEINDEX_KILLS=500 LEINDEX_KILL_DIR=target cargo test --release --test kill
-    LEINDEX_FLIPS=200 cargo test --release --test corruption
+    LEINDEX_FLIPS=200 cargo test --release --all-features --test corruption
+    PROPTEST_CASES=5000 cargo test --release --test incremental
+    LEINDEX_POWER_CUTS=1000 LEINDEX_WRITE_FAULTS=100000 cargo test --release --all-features --test power_loss
     cargo test --release --lib store::pages -- --include-ignored
 
 # the portable backend under miri: no C library is needed
@@ -58,8 +60,8 @@ corpora *ARGS:
 bench-smoke:
     cargo run --release -p leindex-bench -- --smoke
 
-# the benches on a tree: just bench benches/corpora/linux
-bench TREE *ARGS:
+# what happens inside, on a tree: just e2e benches/corpora/linux
+e2e TREE *ARGS:
     scripts/env "{{TREE}}"
     cargo run --release -p leindex-bench -- --tree "{{TREE}}" {{ARGS}}
 
