@@ -4,7 +4,7 @@
 //! The format is that of git's own documentation, gitformat-index(5). Only names are of interest; checksums are not
 //! checked, for git itself writes the file anew and moves it into place.
 
-/// Sorted names, back to back.
+/// Sorted names, back to back: a large index has some hundred thousand, and all of them are read in each run.
 #[derive(Debug, Default)]
 pub struct Tracked {
     names: Vec<u8>,
@@ -23,7 +23,7 @@ const NAME_BYTES_MAX: usize = 4096;
 const NAMES_TO_INDEX: usize = 8;
 
 /// The names of an index, and what it builds on if it is split.
-type Parsed = (Vec<Vec<u8>>, Option<Base>);
+type Parsed = (Tracked, Option<Base>);
 
 /// The shared part of a split index.
 struct Base {
@@ -37,20 +37,31 @@ impl Tracked {
     /// Reads an index. `shared` is given the name of a file beside it, when the index is split into two, and returns that
     /// file's bytes. `None` when it is no index that we understand.
     pub fn parse(index: &[u8], shared: impl FnOnce(&str) -> Option<Vec<u8>>) -> Option<Tracked> {
-        let (mut names, base) = parse(index)?;
+        let (mut tracked, base) = parse(index)?;
         if let Some(Base { hash, deleted }) = base {
             let (below, _) = parse(&shared(&format!("sharedindex.{hash}"))?)?;
             let is_deleted = |index: usize| deleted.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 != 0);
-            names.extend(below.into_iter().enumerate().filter(|(index, _)| !is_deleted(*index)).map(|(_, name)| name));
+            (0..below.len()).filter(|index| !is_deleted(*index)).for_each(|index| tracked.push(below.name(index)));
         }
+        Some(tracked.sorted())
+    }
+
+    fn push(&mut self, name: &[u8]) {
+        self.names.extend_from_slice(name);
+        self.ends.push(self.names.len());
+    }
+
+    /// In order, each name once: as git writes it, but for split indexes and merges with conflicts.
+    fn sorted(self) -> Tracked {
+        if (1..self.len()).all(|index| self.name(index - 1) < self.name(index)) {
+            return self;
+        }
+        let mut names: Vec<&[u8]> = (0..self.len()).map(|index| self.name(index)).collect();
         names.sort_unstable();
         names.dedup();
-        let mut tracked = Tracked::default();
-        for name in names {
-            tracked.names.extend_from_slice(&name);
-            tracked.ends.push(tracked.names.len());
-        }
-        Some(tracked)
+        let mut sorted = Tracked::default();
+        names.into_iter().for_each(|name| sorted.push(name));
+        sorted
     }
 
     /// How many files are tracked.
@@ -104,9 +115,10 @@ fn parse_with(index: &[u8], hash_bytes: usize) -> Option<Parsed> {
     if !(2..=4).contains(&version) {
         return None;
     }
-    let mut names = Vec::with_capacity((count as usize).min(rest.len() / STAT_BYTES));
-    let mut last: Vec<u8> = Vec::new();
-    let mut total = 0;
+    // What is reserved and not needed is never touched.
+    let entries = (count as usize).min(rest.len() / STAT_BYTES);
+    let mut found = Tracked { names: Vec::with_capacity(rest.len()), ends: Vec::with_capacity(entries) };
+    let mut last = 0..0;
     for _ in 0..count {
         let before = rest.len();
         take(&mut rest, STAT_BYTES + hash_bytes)?;
@@ -115,17 +127,14 @@ fn parse_with(index: &[u8], hash_bytes: usize) -> Option<Parsed> {
             (version >= 3).then_some(())?;
             take(&mut rest, 2)?;
         }
-        if version == 4 {
-            let kept = last.len().checked_sub(take_offset(&mut rest)?)?;
-            last.truncate(kept);
-        } else {
-            last.clear();
-        }
-        let end = rest.iter().position(|&byte| byte == 0)?;
-        last.extend_from_slice(take(&mut rest, end)?);
+        let kept = if version == 4 { last.len().checked_sub(take_offset(&mut rest)?)? } else { 0 };
+        let start = found.names.len();
+        found.names.extend_from_within(last.start..last.start + kept);
+        let end = memchr::memchr(0, rest)?;
+        found.names.extend_from_slice(take(&mut rest, end)?);
+        last = start..found.names.len();
         // Each name may repeat the one before in one byte, so few bytes can stand for very many.
-        total += last.len();
-        if last.len() > NAME_BYTES_MAX || total > index.len().saturating_mul(NAMES_TO_INDEX) {
+        if last.len() > NAME_BYTES_MAX || found.names.len() > index.len().saturating_mul(NAMES_TO_INDEX) {
             return None;
         }
         let length = usize::from(flags & 0xfff);
@@ -137,7 +146,7 @@ fn parse_with(index: &[u8], hash_bytes: usize) -> Option<Parsed> {
         take(&mut rest, if version == 4 { 1 } else { 8 - used % 8 })?;
         // In a split index an entry without a name replaces one of the shared index.
         if !last.is_empty() {
-            names.push(last.clone());
+            found.ends.push(last.end);
         }
     }
     let link = extension(&rest[..rest.len().checked_sub(hash_bytes)?], *b"link")?;
@@ -149,7 +158,7 @@ fn parse_with(index: &[u8], hash_bytes: usize) -> Option<Parsed> {
         }
         _ => None,
     };
-    Some((names, base))
+    Some((found, base))
 }
 
 /// A bitmap in git's form of EWAH: words that say how many words of equal bits follow, and how many of any bits.
