@@ -1,5 +1,6 @@
-//! Damaged indexes: every file of an index has single bits flipped and is cut short, one damage at a time. `verify` has to
-//! say so, or the index has to answer as if nothing had happened.
+//! Damaged indexes: every file of an index, definitions and vectors included, has single bits flipped and is cut short, one
+//! damage at a time. Searches, which come first, have to refuse or to answer as if nothing had happened; then `verify` has
+//! to say so, or the damage has to make no difference.
 //!
 //! LMDB may crash on damaged pages, so a child process verifies: a crash is put down to the damage that it was given.
 //! `LEINDEX_FLIPS=N` flips N bits of each file, `LEINDEX_FLIP_SEED` chooses others.
@@ -9,7 +10,7 @@
 
 mod support;
 
-use leindex_engine::{Engine, EngineBuilder, Query};
+use leindex_engine::{Engine, EngineBuilder, Mode, Query, QueryError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -149,10 +150,20 @@ struct Answers {
 }
 
 impl Answers {
-    fn of(engine: &Engine, queries: &[Query]) -> Answers {
-        let snapshot = engine.snapshot().unwrap();
-        let hits = queries.iter().map(|query| support::hits(&snapshot, query)).collect();
-        Answers { files: support::contents(&snapshot), hits }
+    /// Or what keeps the index from answering.
+    fn of(engine: &Engine, queries: &[Query]) -> Result<Answers, QueryError> {
+        let snapshot = engine.snapshot()?;
+        let answer = |query: &Query| {
+            let hits = snapshot.search(&query.clone().limit(0))?.hits;
+            Ok(hits.into_iter().map(|hit| (hit.path, hit.line, hit.column)).collect())
+        };
+        let hits = queries.iter().map(answer).collect::<Result<_, QueryError>>()?;
+        Ok(Answers { files: support::contents(&snapshot), hits })
+    }
+
+    fn compare(&self, expected: &Answers) -> String {
+        let differ = self.hits.iter().zip(&expected.hits).filter(|(found, expected)| found != expected).count();
+        format!("files are equal: {}, {differ} queries are not", self.files == expected.files)
     }
 }
 
@@ -165,11 +176,22 @@ fn vocabulary() -> Vocabulary {
 }
 
 fn queries() -> Vec<Query> {
-    vocabulary().queries(&mut Random(SEED), QUERIES)
+    let (vocabulary, mut random) = (vocabulary(), Random(SEED));
+    let mut queries = vocabulary.queries(&mut random, QUERIES);
+    for n in 0..QUERIES / 10 {
+        queries.push(Query::new(Mode::Symbol, format!("defined{}", n * 31)));
+        queries.push(Query::new(Mode::Semantic, vocabulary.text(&mut random, 4)));
+    }
+    queries
 }
 
 /// What comes of one damage: `seen`, `harmless`, or what is wrong.
 fn outcome(place: &Path, expected: &Answers, queries: &[Query]) -> String {
+    match catch_unwind(AssertUnwindSafe(|| Answers::of(&open(place), queries))) {
+        Ok(Ok(answers)) if answers != *expected => return format!("ANSWERED: {}", answers.compare(expected)),
+        Ok(_) => {}
+        Err(_) => return "PANIC in a search".to_owned(),
+    }
     let engine = open(place);
     let result = catch_unwind(AssertUnwindSafe(|| match engine.verify() {
         Err(error) => format!("seen {error}"),
@@ -177,13 +199,9 @@ fn outcome(place: &Path, expected: &Answers, queries: &[Query]) -> String {
         Ok(_) => {
             let answers = catch_unwind(AssertUnwindSafe(|| Answers::of(&engine, queries)));
             match answers {
-                Ok(answers) if answers == *expected => "harmless".to_owned(),
-                Ok(answers) => {
-                    let files = answers.files == expected.files;
-                    let pairs = answers.hits.iter().zip(&expected.hits);
-                    let hits = pairs.filter(|(found, expected)| found != expected).count();
-                    format!("MISSED: files are equal: {files}, {hits} queries are not")
-                }
+                Ok(Ok(answers)) if answers == *expected => "harmless".to_owned(),
+                Ok(Ok(answers)) => format!("MISSED: {}", answers.compare(expected)),
+                Ok(Err(error)) => format!("MISSED: {error}"),
                 Err(_) => "MISSED: the index cannot be read".to_owned(),
             }
         }
@@ -200,7 +218,8 @@ fn child_process() {
     let from: usize = fs::read_to_string(place.join("from")).unwrap().parse().unwrap();
     let pristine = Pristine::read(&place.join("index"));
     let queries = queries();
-    let expected = Answers::of(&open(place), &queries);
+    let expected = Answers::of(&open(place), &queries).unwrap();
+    assert!(expected.hits.iter().filter(|hits| !hits.is_empty()).count() > queries.len() / 2);
     pristine.restore();
     for (number, line) in cases.lines().enumerate().skip(from) {
         let case = Case::parse(line);
@@ -275,13 +294,18 @@ fn indexed_place() -> Place {
     for round in 0..4 {
         for n in (0..FILES).filter(|n| round == 0 || n % 7 == round) {
             let words = 1 + random.below(80);
-            place.write(format!("d{}/s{}/file{n}.c", n % 11, n % 3), vocabulary.text(&mut random, words));
+            let text = vocabulary.text(&mut random, words);
+            let content = format!("int defined{n}(void)\n{{\n    return {n};\n}}\n/* {text} */\n");
+            place.write(format!("d{}/s{}/file{n}.c", n % 11, n % 3), content);
         }
         if round == 2 {
             fs::remove_dir_all(place.root().join("d4")).unwrap();
         }
         support::settle(&place.root());
-        support::run(&place.engine());
+        let engine = place.engine();
+        support::run(&engine);
+        engine.symbols().wait().unwrap();
+        engine.embed().wait().unwrap();
     }
     place
 }

@@ -214,13 +214,15 @@ fn damaged_vectors_are_found_out_and_made_anew() {
     let again = embed(&engine);
     assert_eq!((again.pending, again.chunks), (4, 3), "{again:?}");
     assert!(engine.verify().unwrap().is_sound());
-    // One that is not there, or cut short, is embedded again without a repair; searches say so until then.
-    for change in [0, 70] {
+    // One that is not there, cut short, or has another byte, is embedded again without a repair; searches say so until then.
+    for change in [None, Some(70), Some(usize::MAX)] {
         let part = parts(&place).remove(0);
-        let sound = fs::read(&part).unwrap();
+        let mut bytes = fs::read(&part).unwrap();
         fs::remove_file(&part).unwrap();
-        if change > 0 {
-            fs::write(&part, &sound[..change]).unwrap();
+        if let Some(kept) = change {
+            bytes.truncate(kept);
+            *bytes.last_mut().unwrap() ^= 0x40;
+            fs::write(&part, &bytes).unwrap();
         }
         let error = engine.snapshot().unwrap().search(&Query::new(Mode::Semantic, "draw")).unwrap_err();
         assert!(error.to_string().contains("leindex-engine embed"), "{error}");

@@ -112,6 +112,25 @@ fn a_missing_segment_costs_its_files_only() {
 }
 
 #[test]
+fn symbols_and_vectors_of_what_is_kept_are_kept() {
+    let place = indexed();
+    let engine = place.engine();
+    let (symbols, vectors) = (engine.symbols().wait().unwrap(), engine.embed().wait().unwrap());
+    assert!(symbols.files == FILES && vectors.files == FILES, "{symbols:?} {vectors:?}");
+    drop(engine);
+    let files = files_of(&place, "text", "term");
+    let file = files.iter().min_by_key(|file| fs::metadata(file).unwrap().len()).unwrap();
+    flip(file, fs::metadata(file).unwrap().len() as usize / 2);
+    let (repaired, _) = repair(&place, "a damaged segment");
+    assert!(repaired.lost > 0 && repaired.lost < FILES / 2, "{repaired:?}");
+    let engine = place.engine();
+    let (symbols, vectors) = (engine.symbols().wait().unwrap(), engine.embed().wait().unwrap());
+    assert_eq!((symbols.files, vectors.files), (repaired.lost, repaired.lost), "{symbols:?} {vectors:?}");
+    assert_eq!(vectors.reused, vectors.chunks, "what was not damaged was embedded again");
+    support::assert_sound(&engine, "with symbols and vectors");
+}
+
+#[test]
 fn of_damaged_metadata_what_is_sound_is_kept() {
     let place = indexed();
     let data = place.index().join("meta/data.mdb");

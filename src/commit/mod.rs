@@ -126,8 +126,9 @@ impl Committer {
         reached("before-old-files-deleted");
         self.text.forget_old_files(&meta);
         reached("after-old-files-deleted");
-        debug_span!("seal pages")
-            .in_scope(|| seal::seal_text(self.store.dir(), self.text.path(), &segment_files(&meta)));
+        debug_span!("seal pages").in_scope(|| {
+            seal::seal_files(self.store.dir(), seal::Files::Text, self.text.path(), &segment_files(&meta), &[]);
+        });
         reached("after-seal");
         self.published = next;
         self.text_lost = false;

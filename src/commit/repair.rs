@@ -3,18 +3,20 @@
 //! The metadata store is read page by page without LMDB, and written anew with the records whose checksum is right and
 //! whose directories are all there. Segments with a file whose checksum is wrong are dropped from the list. What then has a
 //! document and no record is deleted by the next publication; what has a record and no document is read again, as what has
-//! neither is.
+//! neither is. Symbols are kept with the records if nothing of the metadata store is damaged: nobody could tell whether the
+//! rest of those of a file is missing.
 
 use crate::error::StoreError;
 use crate::failpoint::reached;
-use crate::record::{DirId, DirRecord, FileId, FileMeta, FileRecord, Flags, ROOT};
-use crate::store::pages;
+use crate::record::{Batch, DirId, DirRecord, FileId, FileMeta, FileRecord, Flags, ROOT};
 use crate::store::rebuild::{Contents, rebuild};
 use crate::store::schema::{
     Entry, FORMAT, META_FORMAT, META_PUBLISHED, META_TEXT, META_VECTORS, Published, decode_entry, decode_place,
     decode_published, split_entry_key, unseal,
 };
+use crate::store::symbols::SymbolRows;
 use crate::store::vectors::{self, newer_vectors};
+use crate::store::{Store, StoreReader, pages};
 use crate::text::index::{self, TextReader, committed_generation, without_damaged_segments};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -126,7 +128,7 @@ impl Salvaged {
 pub(crate) fn repair(meta_dir: &Path, text_dir: &Path) -> Result<Option<Repaired>, StoreError> {
     let mut salvaged = Salvaged::default();
     let read = pages::salvage(&meta_dir.join("data.mdb"), |table, key, value| salvaged.take(table, key, value));
-    match read {
+    let checked = match read {
         Err(StoreError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         read => read?,
     };
@@ -153,7 +155,13 @@ pub(crate) fn repair(meta_dir: &Path, text_dir: &Path) -> Result<Option<Repaired
     };
     let last_document = documents.keys().copied().max().unwrap_or(0);
     let Some(published) = salvaged.published(generation, last_document) else { return Ok(None) };
-    let (contents, mut repaired) = reconcile(salvaged, documents, published, text_meta);
+    let (mut contents, mut repaired) = reconcile(salvaged, documents, published, text_meta);
+    if checked.is_sound() {
+        contents.symbols = stored_symbols(meta_dir, &contents.records).unwrap_or_else(|error| {
+            tracing::warn!(%error, "symbols are extracted again");
+            SymbolRows::default()
+        });
+    }
     repaired.segments = segments;
     reached("before-repair");
     rebuild(meta_dir, &contents)?;
@@ -164,6 +172,17 @@ pub(crate) fn repair(meta_dir: &Path, text_dir: &Path) -> Result<Option<Repaired
     }
     reached("after-repair");
     Ok(Some(repaired))
+}
+
+/// The symbols of the files that have a document, from a store that is sound.
+fn stored_symbols(meta_dir: &Path, records: &Batch) -> Result<SymbolRows, StoreError> {
+    let store = Store::open(meta_dir)?;
+    let mut symbols = StoreReader::begin(&store)?.symbol_rows()?;
+    store.close();
+    let kept = records.files.iter().map(|file| &file.meta).filter(|meta| meta.flags.has(Flags::INDEXED));
+    let kept: HashSet<FileId> = kept.map(|meta| meta.id).collect();
+    symbols.retain(|id| kept.contains(&id));
+    Ok(symbols)
 }
 
 fn id_of(entry: &Entry) -> (bool, u32) {

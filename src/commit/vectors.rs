@@ -5,12 +5,15 @@
 //! the logarithm of that of the rows. Rows of versions that have ended stay for a while: the same chunks may come back with
 //! the next branch, and are not embedded again.
 
-use crate::embed::{Owner, PART_EXTENSION, Quantised, Row, SEGMENT_ROWS_MAX, SegmentRows, VectorSegment, part_path};
+use crate::embed::{
+    Owner, PART_EXTENSION, Quantised, Row, SEGMENT_ROWS_MAX, SegmentRows, VectorSegment, part_name, part_names,
+    part_path,
+};
 use crate::error::StoreError;
 use crate::failpoint;
 use crate::record::FileId;
 use crate::store::schema::{Published, VectorsPart, VectorsState};
-use crate::store::{Store, StoreReader};
+use crate::store::{Store, StoreReader, seal};
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -45,9 +48,10 @@ pub(crate) struct VectorWriter {
 
 impl VectorWriter {
     /// Goes on from `known`, with vectors of this model. Parts of another model, of an index that is not there any more, or
-    /// that cannot be read are left out; then everything is to be dealt with again.
+    /// that cannot be read or are damaged are left out; then everything is to be dealt with again.
     pub(crate) fn open(
         dir: &Path,
+        store: &Store,
         known: VectorsState,
         published: &Published,
         (model, chosen): (u128, bool),
@@ -63,17 +67,26 @@ impl VectorWriter {
         state.next_part = state.next_part.max(first_free(dir));
         let mut parts = Vec::new();
         let all = state.parts.len();
-        state.parts.retain(|part| match VectorSegment::open_part(dir, part.number, part.rows, model, dims as u32) {
-            Ok(segment) => {
-                parts.push(segment);
-                true
-            }
-            Err(error) => {
-                tracing::warn!(%error, "what it held is embedded again");
-                false
+        // Vectors are taken from them, under a new checksum.
+        let files = part_names(state.parts.iter().map(|part| part.number));
+        let unsealed = seal::unsealed_files(store.dir(), seal::Files::Vectors, dir, &files);
+        state.parts.retain(|part| {
+            let check = unsealed.contains(&part_name(part.number));
+            match VectorSegment::open_part(dir, (part.number, part.rows), model, dims as u32, check) {
+                Ok(segment) => {
+                    parts.push(segment);
+                    true
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "what it held is embedded again");
+                    false
+                }
             }
         });
         let is_whole = parts.len() == all;
+        if is_whole && !unsealed.is_empty() {
+            seal::seal_files(store.dir(), seal::Files::Vectors, dir, &files, &unsealed);
+        }
         if !is_whole {
             (state.done_below, state.again) = (0, Vec::new());
         }
@@ -166,6 +179,8 @@ impl VectorWriter {
         }
         failpoint::reached("after-vectors-named");
         self.known = self.state.clone();
+        let files = part_names(self.state.parts.iter().map(|part| part.number));
+        seal::seal_files(store.dir(), seal::Files::Vectors, &self.dir, &files, &[]);
         self.forget_old_files();
         failpoint::reached("after-old-vectors-deleted");
         Ok(true)
@@ -292,6 +307,7 @@ fn live_rows(segment: &VectorSegment, lives: &dyn Fn(FileId) -> bool) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Seek, SeekFrom};
     use tempfile::TempDir;
 
     const MODEL: u128 = 5;
@@ -315,7 +331,7 @@ mod tests {
 
         fn writer(&self) -> VectorWriter {
             let known = StoreReader::begin(&self.store).unwrap().vectors_state().unwrap();
-            VectorWriter::open(&self.vectors(), known, &published(), (MODEL, false), DIMS)
+            VectorWriter::open(&self.vectors(), &self.store, known, &published(), (MODEL, false), DIMS)
         }
 
         fn publish(&self, writer: &mut VectorWriter, done_below: FileId, lives: &dyn Fn(FileId) -> bool) -> bool {
@@ -404,7 +420,7 @@ mod tests {
         assert!(place.publish(&mut writer, 2, &|_| true));
         place.store.forget_vectors().unwrap();
         let before = fs::read(part_path(&place.vectors(), 0)).unwrap();
-        let mapped = VectorSegment::open_part(&place.vectors(), 0, 5, MODEL, DIMS as u32).unwrap();
+        let mapped = VectorSegment::open_part(&place.vectors(), (0, 5), MODEL, DIMS as u32, true).unwrap();
         let mut writer = place.writer();
         assert!(!writer.state().is_done(1));
         add(&mut writer, 1, 7);
@@ -437,13 +453,24 @@ mod tests {
         add(&mut writer, 1, 5);
         assert!(place.publish(&mut writer, 2, &|_| true));
         let part = part_path(&place.vectors(), 0);
-        let mut bytes = fs::read(&part).unwrap();
-        *bytes.last_mut().unwrap() ^= 1;
-        fs::write(&part, bytes).unwrap();
-        let mut writer = place.writer();
-        add(&mut writer, 2, 5);
-        assert!(place.publish(&mut writer, 3, &|_| true));
-        assert_eq!(rows(&writer), [5, 5], "they are not merged");
+        // In its place, for it is mapped; and not within the tick of the clock in which it was written.
+        let flip = || {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            let last = *fs::read(&part).unwrap().last().unwrap();
+            let mut file = File::options().write(true).open(&part).unwrap();
+            file.seek(SeekFrom::End(-1)).unwrap();
+            file.write_all(&[last ^ 1]).unwrap();
+        };
+        let mut mapped = place.writer();
+        flip();
+        add(&mut mapped, 2, 5);
+        assert!(place.publish(&mut mapped, 3, &|_| true));
+        assert_eq!(rows(&mapped), [5, 5], "they are not merged");
+        flip();
+        assert!(place.writer().is_whole());
+        flip();
+        let writer = place.writer();
+        assert!(!writer.is_whole() && rows(&writer) == [5], "it is noticed when it is opened");
         drop_damaged(&place.vectors()).unwrap();
         assert_eq!(place.files(), 1);
     }

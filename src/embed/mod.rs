@@ -50,4 +50,6 @@ pub(crate) use quantise::{Quantised, Row};
 #[cfg(feature = "models")]
 pub(crate) use runner::{DeviceChoice, ModelEmbedder};
 pub(crate) use scan::{NEAREST, Question};
-pub(crate) use segment::{Owner, PART_EXTENSION, SEGMENT_ROWS_MAX, SegmentRows, VectorSegment, part_path};
+pub(crate) use segment::{
+    Owner, PART_EXTENSION, SEGMENT_ROWS_MAX, SegmentRows, VectorSegment, part_name, part_names, part_path,
+};

@@ -177,22 +177,44 @@ pub(crate) struct VectorSegment {
     sections: Sections,
 }
 
+/// The name of the file of a part.
+pub(crate) fn part_name(number: u32) -> String {
+    format!("{number:08}.{PART_EXTENSION}")
+}
+
+/// The names of the files of these parts.
+pub(crate) fn part_names(numbers: impl Iterator<Item = u32>) -> Vec<String> {
+    numbers.map(part_name).collect()
+}
+
 /// The file of a part in the directory `dir`.
 pub(crate) fn part_path(dir: &Path, number: u32) -> PathBuf {
-    dir.join(format!("{number:08}.{PART_EXTENSION}"))
+    dir.join(part_name(number))
 }
 
 impl VectorSegment {
-    /// Opens the part with this number in the directory `dir`, which has `rows` rows.
+    /// Opens the part with this number in the directory `dir`, which has `rows` rows. With `check` every byte of it is
+    /// looked at.
     ///
     /// # Errors
-    /// As [`open`](VectorSegment::open), with the path.
-    pub(crate) fn open_part(dir: &Path, number: u32, rows: u32, model: u128, dims: u32) -> io::Result<VectorSegment> {
+    /// As [`open`](VectorSegment::open), and when a check finds damage, with the path.
+    pub(crate) fn open_part(
+        dir: &Path,
+        (number, rows): (u32, u32),
+        model: u128,
+        dims: u32,
+        check: bool,
+    ) -> io::Result<VectorSegment> {
         let path = part_path(dir, number);
         let with_path = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let segment = VectorSegment::open(&path, model, dims as usize).map_err(with_path)?;
-        let is_same = segment.rows == rows as usize;
-        is_same.then_some(segment).ok_or_else(|| with_path(io::Error::other("it has another number of rows")))
+        if segment.rows != rows as usize {
+            return Err(with_path(io::Error::other("it has another number of rows")));
+        }
+        if check && !segment.check() {
+            return Err(with_path(io::Error::other("vectors are damaged: a checksum does not match")));
+        }
+        Ok(segment)
     }
 
     /// Opens a file that holds vectors of this model, of `dims` numbers each.

@@ -225,7 +225,7 @@ fn embed(engine: &Engine, shared: &Shared) -> Result<Option<EmbedReport>, RunErr
         return Ok(Some(EmbedReport { kept_model: true, ..EmbedReport::default() }));
     }
     let maker = (embedder.id(), embedder.is_model());
-    let writer = VectorWriter::open(&layout.vectors_dir(), known.clone(), &published, maker, embedder.dims());
+    let writer = VectorWriter::open(&layout.vectors_dir(), &store, known.clone(), &published, maker, embedder.dims());
     if !writer.is_whole() {
         let now = StoreReader::begin(&store).and_then(|reader| reader.vectors_state()).map_err(failed)?;
         // Parts that are not there any more were replaced meanwhile.

@@ -3,6 +3,7 @@
 use super::{Engine, freshness, lock};
 use crate::commit::{repair, vectors};
 use crate::error::OpenError;
+use std::sync::PoisonError;
 
 /// What a repair has saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,7 +25,9 @@ pub(super) fn repair(engine: &Engine) -> Result<Repair, OpenError> {
     let layout = &engine.inner.layout;
     let _lock = lock::acquire(layout)?;
     engine.refuse_if_watched()?;
-    engine.close_store()?;
+    // Held until the end: a search must not open it again before that.
+    let mut store = engine.inner.store.lock().unwrap_or_else(PoisonError::into_inner);
+    engine.close(store.take())?;
     freshness::forget(layout);
     let repaired = repair::repair(&layout.meta_dir(), &layout.text_dir()).map_err(|error| layout.store_error(error))?;
     // The next embedding makes anew what is missing; of the others it takes what is there.

@@ -2,10 +2,11 @@
 
 use super::Engine;
 use super::freshness::{self, Freshness};
+use crate::embed::part_names;
 use crate::error::{OpenError, QueryError, StoreError};
 use crate::query::{FileMatches, Query, SearchResult, Searcher, Vectors};
 use crate::record::{FileMeta, Flags, path_bytes};
-use crate::store::schema::{Entry, Published};
+use crate::store::schema::{Entry, Published, VectorsState};
 use crate::store::{Store, StoreReader, seal};
 use crate::symbols::{Grammar, VERSION};
 use crate::text::index::{TextReader, damaged_files, segment_files};
@@ -20,6 +21,21 @@ const OPEN_ATTEMPTS: usize = 8;
 
 /// One generation of every store. Cheap to clone; keeps its files alive, but on a run that needs a larger metadata map
 /// it must let go within seconds (see [`crate::limits::MAP_BYTES`]; with the default size that does not happen).
+///
+/// ```no_run
+/// # fn main() -> Result<(), leindex_engine::Error> {
+/// use leindex_engine::{Engine, Query};
+///
+/// let engine = Engine::builder().open("path/to/tree")?;
+/// let mut snapshot = engine.snapshot()?; // keep it for many searches
+/// if engine.generation()? != snapshot.generation() {
+///     drop(snapshot); // let go of the old one first
+///     snapshot = engine.snapshot()?;
+/// }
+/// println!("{} hits", snapshot.search(&Query::text("publish intent"))?.hits.len());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Snapshot {
     searcher: Arc<Searcher>,
@@ -75,15 +91,28 @@ impl std::fmt::Debug for Snapshot {
 /// Checks the segments of the list `meta` that do not look as they did when they were last known to be sound.
 fn check_text(store: &Store, text_dir: &Path, meta: &[u8]) -> Result<(), StoreError> {
     let files = segment_files(meta);
-    let unsealed = seal::unsealed_text(store.dir(), text_dir, &files);
+    let unsealed = seal::unsealed_files(store.dir(), seal::Files::Text, text_dir, &files);
     if unsealed.is_empty() {
         return Ok(());
     }
-    if let Some(damaged) = damaged_files(text_dir, unsealed)?.first() {
+    if let Some(damaged) = damaged_files(text_dir, unsealed.clone())?.first() {
         return Err(StoreError::Unsound(format!("text/{damaged}: checksum does not match, or the file is missing")));
     }
-    seal::seal_text(store.dir(), text_dir, &files);
+    seal::seal_files(store.dir(), seal::Files::Text, text_dir, &files, &unsealed);
     Ok(())
+}
+
+/// Opens the vectors, and has those checked that do not look as they did when they were last known to be sound.
+fn open_vectors(engine: &Engine, store: &Store, state: Result<VectorsState, StoreError>) -> Vectors {
+    let dir = engine.inner.layout.vectors_dir();
+    let numbers = state.as_ref().into_iter().flat_map(|state| &state.parts).map(|part| part.number);
+    let files = part_names(numbers);
+    let unsealed = seal::unsealed_files(store.dir(), seal::Files::Vectors, &dir, &files);
+    let vectors = Vectors::open(&dir, state, &unsealed, engine.get_embedder());
+    if !unsealed.is_empty() && vectors.are_whole() {
+        seal::seal_files(store.dir(), seal::Files::Vectors, &dir, &files, &unsealed);
+    }
+    vectors
 }
 
 impl Snapshot {
@@ -102,7 +131,7 @@ impl Snapshot {
                 check_text(&store, &engine.text_dir(), &meta)?;
                 let text = TextReader::open(&engine.text_dir(), meta)?;
                 let generation = published.generation;
-                let vectors = Vectors::open(&layout.vectors_dir(), reader.vectors_state(), engine.get_embedder());
+                let vectors = open_vectors(engine, &store, reader.vectors_state());
                 if vectors.lacks_part() && attempt < OPEN_ATTEMPTS {
                     return Err(StoreError::Damaged("vectors".into()));
                 }
@@ -124,8 +153,9 @@ impl Snapshot {
     /// Answers a query.
     ///
     /// # Errors
-    /// A pattern or filter that is not valid, or an index that cannot be read. A file that cannot be read any more is
-    /// no error: it is counted in the result.
+    /// [`QueryError::Pattern`] or [`QueryError::Filter`] for a pattern, language or glob that is not valid,
+    /// [`QueryError::NoVectors`] for a question without vectors, [`QueryError::Index`] when the index cannot be read. A file
+    /// that cannot be read any more is no error: it is counted in the result.
     pub fn search(&self, query: &Query) -> Result<SearchResult, QueryError> {
         self.searcher.search(query)
     }

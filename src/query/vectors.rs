@@ -1,7 +1,7 @@
 //! The vectors of one generation, and whose they are.
 
 use super::searcher::Searcher;
-use crate::embed::{Embedder, VectorSegment};
+use crate::embed::{Embedder, VectorSegment, part_name};
 use crate::error::{OpenError, QueryError, StoreError};
 use crate::store::schema::{VectorsPart, VectorsState};
 use crate::text::segment::DocFile;
@@ -38,18 +38,31 @@ pub(super) struct Rows {
 }
 
 impl Vectors {
-    /// The vectors that `state` names in the directory `dir`. That they cannot be read is no error before they are asked for.
-    pub(crate) fn open(dir: &Path, state: Result<VectorsState, StoreError>, embedder: GetEmbedder) -> Vectors {
+    /// The vectors that `state` names in the directory `dir`. Every byte of the files in `unsealed` is looked at. That they
+    /// cannot be read, or are damaged, is no error before they are asked for.
+    pub(crate) fn open(
+        dir: &Path,
+        state: Result<VectorsState, StoreError>,
+        unsealed: &[String],
+        embedder: GetEmbedder,
+    ) -> Vectors {
         let (state, parts) = match state {
             Ok(state) => {
-                let open =
-                    |part: &VectorsPart| VectorSegment::open_part(dir, part.number, part.rows, state.model, state.dims);
+                let open = |part: &VectorsPart| {
+                    let check = unsealed.contains(&part_name(part.number));
+                    VectorSegment::open_part(dir, (part.number, part.rows), state.model, state.dims, check)
+                };
                 let parts = state.parts.iter().map(open).collect();
                 (state, parts)
             }
             Err(error) => (VectorsState::default(), Err(io::Error::other(error.to_string()))),
         };
         Vectors { state, parts, embedder, rows: OnceLock::new() }
+    }
+
+    /// Whether all parts could be opened.
+    pub(crate) fn are_whole(&self) -> bool {
+        self.parts.is_ok()
     }
 
     /// Whether a part was not there: it may just have been replaced by a newer one.

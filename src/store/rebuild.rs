@@ -6,6 +6,7 @@ use super::schema::{
     encode_published, seal,
 };
 use super::seal::seal_data;
+use super::symbols::SymbolRows;
 use super::write::apply;
 use crate::error::StoreError;
 use crate::record::{Batch, FileId};
@@ -23,6 +24,8 @@ pub(crate) struct Contents {
     pub(crate) orphans: Vec<FileId>,
     /// Directories and files.
     pub(crate) records: Batch,
+    /// What was extracted from them.
+    pub(crate) symbols: SymbolRows,
 }
 
 /// Puts a store with these contents in the place of the one in `dir`, all at once. Nobody of this process may have it open.
@@ -38,6 +41,7 @@ pub(crate) fn rebuild(dir: &Path, contents: &Contents) -> Result<(), StoreError>
         if let Some(vectors) = &contents.vectors {
             tables.meta.put(txn, META_VECTORS, vectors)?;
         }
+        contents.symbols.put(txn, tables)?;
         // Also when there is none: it says that the next run has to look at everything.
         tables.meta.put(txn, META_ORPHANS, &encode_ids(META_ORPHANS, &contents.orphans))?;
         apply(txn, tables, std::slice::from_ref(&contents.records)).map(drop)

@@ -31,9 +31,27 @@ struct Seal {
     #[serde(default)]
     txnid: Option<u64>,
     text: BTreeMap<String, Look>,
+    #[serde(default)]
+    vectors: BTreeMap<String, Look>,
+}
+
+/// Which files are meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Files {
+    /// Those of the text index.
+    Text,
+    /// Parts of vectors.
+    Vectors,
 }
 
 impl Seal {
+    fn of(&mut self, files: Files) -> &mut BTreeMap<String, Look> {
+        match files {
+            Files::Text => &mut self.text,
+            Files::Vectors => &mut self.vectors,
+        }
+    }
+
     fn load(meta_dir: &Path) -> Seal {
         let bytes = std::fs::read(meta_dir.join(FILE)).ok();
         bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
@@ -68,18 +86,29 @@ pub(crate) fn seal_data(meta_dir: &Path, txnid: u64) {
     Seal { data: look(&meta_dir.join(DATA)), txnid: Some(txnid), ..Seal::load(meta_dir) }.save(meta_dir);
 }
 
-/// These files of the text index, and no others, are sound as they are.
-pub(crate) fn seal_text(meta_dir: &Path, text_dir: &Path, files: &[String]) {
-    let looks = files.iter().filter_map(|file| Some((file.clone(), look(&text_dir.join(file))?)));
-    Seal { text: looks.collect(), ..Seal::load(meta_dir) }.save(meta_dir);
+/// Of the directory `dir`, these files and no others of their kind are named by what is published. Those that are new or were
+/// just `checked` are sound as they are now; the others, which are never written again, are if they look as before.
+pub(crate) fn seal_files(meta_dir: &Path, kind: Files, dir: &Path, files: &[String], checked: &[String]) {
+    let mut seal = Seal::load(meta_dir);
+    let sealed = std::mem::take(seal.of(kind));
+    let now_or_before = |file: &String| {
+        let before = sealed.get(file).filter(|_| !checked.contains(file));
+        Some((file.clone(), before.copied().or_else(|| look(&dir.join(file)))?))
+    };
+    *seal.of(kind) = files.iter().filter_map(now_or_before).collect();
+    seal.save(meta_dir);
 }
 
-/// Files of the text index that do not look as they were sealed.
-pub(crate) fn unsealed_text(meta_dir: &Path, text_dir: &Path, files: &[String]) -> Vec<String> {
-    let seal = Seal::load(meta_dir);
+/// Files of the directory `dir` that do not look as they were sealed.
+pub(crate) fn unsealed_files(meta_dir: &Path, kind: Files, dir: &Path, files: &[String]) -> Vec<String> {
+    if files.is_empty() {
+        return Vec::new();
+    }
+    let mut seal = Seal::load(meta_dir);
+    let sealed = seal.of(kind);
     let differs = |file: &&String| {
-        let sealed = seal.text.get(*file);
-        sealed.is_none() || look(&text_dir.join(file)).as_ref() != sealed
+        let sealed = sealed.get(*file);
+        sealed.is_none() || look(&dir.join(file)).as_ref() != sealed
     };
     files.iter().filter(differs).cloned().collect()
 }
@@ -173,16 +202,24 @@ mod tests {
     }
 
     #[test]
-    fn files_of_the_text_index_are_compared_one_by_one() {
+    fn files_are_compared_one_by_one_and_kind_by_kind() {
         let dir = tempfile::tempdir().unwrap();
         let files = ["a.idx".to_owned(), "a.term".to_owned()];
         files.iter().for_each(|file| fs::write(dir.path().join(file), "sound").unwrap());
-        assert_eq!(unsealed_text(dir.path(), dir.path(), &files), files);
-        seal_text(dir.path(), dir.path(), &files);
-        assert!(unsealed_text(dir.path(), dir.path(), &files).is_empty());
+        let unsealed = |kind| unsealed_files(dir.path(), kind, dir.path(), &files);
+        assert_eq!(unsealed(Files::Text), files);
+        seal_files(dir.path(), Files::Text, dir.path(), &files, &[]);
+        assert!(unsealed(Files::Text).is_empty());
+        assert_eq!(unsealed(Files::Vectors), files);
+        seal_files(dir.path(), Files::Vectors, dir.path(), &files[..1], &[]);
+        assert_eq!(unsealed(Files::Vectors), ["a.term"]);
         fs::write(dir.path().join("a.term"), "longer").unwrap();
-        assert_eq!(unsealed_text(dir.path(), dir.path(), &files), ["a.term"]);
+        assert_eq!(unsealed(Files::Text), ["a.term"]);
+        seal_files(dir.path(), Files::Text, dir.path(), &files, &[]);
+        assert_eq!(unsealed(Files::Text), ["a.term"], "nobody has looked at it");
+        seal_files(dir.path(), Files::Text, dir.path(), &files, &files[1..]);
+        assert!(unsealed(Files::Text).is_empty());
         fs::remove_file(dir.path().join("a.idx")).unwrap();
-        assert_eq!(unsealed_text(dir.path(), dir.path(), &files), files);
+        assert_eq!(unsealed(Files::Text), ["a.idx"]);
     }
 }

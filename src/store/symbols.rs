@@ -105,6 +105,28 @@ pub(super) fn forget_symbols(txn: &mut RwTxn<'_>, tables: Tables, id: FileId) ->
     Ok(())
 }
 
+/// Rows of the symbols of many files as they are stored, and how far extraction had come.
+#[derive(Debug, Default)]
+pub(crate) struct SymbolRows {
+    state: Option<Vec<u8>>,
+    rows: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl SymbolRows {
+    /// Keeps those of the files that are `kept`.
+    pub(crate) fn retain(&mut self, kept: impl Fn(FileId) -> bool) {
+        let id = |key: &[u8]| key.first_chunk::<4>().map(|id| FileId::from_be_bytes(*id));
+        self.rows.retain(|(key, _)| id(key).is_some_and(&kept));
+    }
+
+    /// Puts them into a store without any.
+    pub(super) fn put(&self, txn: &mut RwTxn<'_>, tables: Tables) -> Result<(), StoreError> {
+        let Some(state) = &self.state else { return Ok(()) };
+        tables.meta.put(txn, META_SYMBOLS, state)?;
+        put_sorted(txn, tables.symbols, self.rows.iter().map(|(key, value)| (&key[..], value.clone())))
+    }
+}
+
 fn encode_state(state: SymbolsState) -> Vec<u8> {
     seal(META_SYMBOLS, [state.version.to_le_bytes(), state.done_below.to_le_bytes()].concat())
 }
@@ -132,6 +154,17 @@ impl StoreReader {
             bytes.extend_from_slice(unseal("symbols", key, value)?);
         }
         Ok(!bytes.is_empty())
+    }
+
+    /// All of them, as they are stored.
+    pub(crate) fn symbol_rows(&self) -> Result<SymbolRows, StoreError> {
+        let state = self.tables().meta.get(self.txn(), META_SYMBOLS)?.map(<[u8]>::to_vec);
+        let mut rows = Vec::new();
+        for item in self.tables().symbols.iter(self.txn())? {
+            let (key, value) = item?;
+            rows.push((key.to_vec(), value.to_vec()));
+        }
+        Ok(SymbolRows { state, rows })
     }
 
     /// The filter of this version's names, if its symbols are stored.
