@@ -11,9 +11,9 @@ use crate::{
 };
 use std::ffi::CStr;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
@@ -25,6 +25,8 @@ const IMPATIENT_AFTER: u32 = 4;
 const IMPATIENCE: u32 = 16;
 /// Helpers of one worker that may be waiting to be let go of. Past this, calls fail at once.
 const LEFT_BEHIND_MAX: u32 = 64;
+/// Calls of [`within`] that may be under way, in the whole process.
+const CALLS_MAX: u32 = 1000;
 
 /// The portable backend with a time-out on every call.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,6 +50,55 @@ impl Backend for BoundedBackend {
 
     fn worker(&self, options: WorkerOptions) -> io::Result<Box<dyn Worker>> {
         Ok(Box::new(BoundedWorker::new(options)))
+    }
+}
+
+/// Makes one call, and waits for it no longer than `patience`, and only until `cancelled`: for what is asked of a path before
+/// anything is known of its file system. The call has a thread of its own, which is left behind when it hangs; when a thousand
+/// threads of this process are, calls fail at once. That costs some fifty microseconds. Where the system grants no thread,
+/// the caller's own makes the call, without a time-out.
+///
+/// # Errors
+/// Kind `TimedOut` when there is no answer in time, `Interrupted` after a cancel; others when the call panics.
+pub fn within<T: Send + 'static>(
+    patience: Duration,
+    cancelled: Option<&AtomicBool>,
+    call: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    static UNDER_WAY: LazyLock<Arc<AtomicU32>> = LazyLock::new(Arc::default);
+    if UNDER_WAY.fetch_add(1, Ordering::Relaxed) >= CALLS_MAX {
+        UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
+        return Err(no_answer(Duration::ZERO));
+    }
+    let ended = Ended(Arc::clone(&UNDER_WAY));
+    let (answer, answered) = mpsc::sync_channel(1);
+    let call = Arc::new(Mutex::new(Some(call)));
+    let take = |call: &Mutex<Option<_>>| call.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let theirs = Arc::clone(&call);
+    let body = move || {
+        let _ended = ended;
+        if let Some(call) = take(&theirs) {
+            // Nobody listens any more when it took too long.
+            let _ = answer.send(call());
+        }
+    };
+    if std::thread::Builder::new().name("leindex-call".into()).spawn(body).is_err()
+        && let Some(call) = take(&call)
+    {
+        return Ok(call());
+    }
+    let until = Instant::now() + patience;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match answered.recv_timeout(left.min(LOOK)) {
+            Ok(value) => return Ok(value),
+            Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("the thread of a call has panicked")),
+            Err(RecvTimeoutError::Timeout) if cancelled.is_some_and(|flag| flag.load(Ordering::Relaxed)) => {
+                return Err(crate::cancelled());
+            }
+            Err(RecvTimeoutError::Timeout) if left.is_zero() => return Err(no_answer(patience)),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
     }
 }
 

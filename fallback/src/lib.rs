@@ -61,7 +61,7 @@ mod op;
 mod threads;
 
 pub use backend::{Backend, Worker, WorkerOptions, cancelled, no_answer};
-pub use bounded::{BoundedBackend, BoundedWorker};
+pub use bounded::{BoundedBackend, BoundedWorker, within};
 pub use dir::Dir;
 #[cfg(feature = "faulty")]
 pub use faulty::{Faults, FaultyBackend};

@@ -1,6 +1,6 @@
 //! The rules that hold before the walk begins: built-in ones, git's files outside of the tree, and those given.
 
-use super::config::RulesConfig;
+use super::config::{Config, RulesConfig};
 use super::layout::Layout;
 use crate::error::OpenError;
 use crate::record::{bytes_path, path_bytes};
@@ -8,8 +8,10 @@ use crate::rules::{Case, Database, RULE_FILE_BYTES_MAX, RuleFile, Source, Source
 use crate::shard::{
     GlobalRules, Repository, RuleOptions, find_repository, read_file, repository_rules, rule_file_names,
 };
+use leindex_fallback::within;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// What the walk starts with.
 #[derive(Debug)]
@@ -24,12 +26,22 @@ pub(super) struct BaseRules {
     pub(super) global: Option<GlobalRules>,
 }
 
-/// Reads the rules for the tree of `layout`.
+/// Reads the rules for the tree of `layout`, with a time-out: they lie anywhere.
 pub(super) fn load(
     layout: &Layout,
-    config: &RulesConfig,
+    config: &Config,
     database: Option<Arc<Database>>,
+    cancelled: Option<&AtomicBool>,
 ) -> Result<BaseRules, OpenError> {
+    let (of, rules) = (layout.clone(), config.rules.clone());
+    let read = within(config.patience(), cancelled, move || read(&of, &rules, database));
+    read.map_err(|error| OpenError::Setting {
+        setting: "ignore rules",
+        detail: format!("{error}: git's own file, one above {}, or one that was given", layout.root.display()),
+    })?
+}
+
+fn read(layout: &Layout, config: &RulesConfig, database: Option<Arc<Database>>) -> Result<BaseRules, OpenError> {
     let case = if config.case_sensitive { Case::Sensitive } else { Case::Insensitive };
     let repository_root = find_repository(&layout.root);
     let prefix = repository_root.map(|repository| prefix_of(&layout.root, repository)).unwrap_or_default();

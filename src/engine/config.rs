@@ -79,9 +79,9 @@ pub struct Config {
     pub checkpoint: Duration,
     /// A shard's inverter is written out at this size. Bytes.
     pub inverter_bytes: usize,
-    /// Reads that a worker keeps in flight.
+    /// Reads that a worker keeps in flight: 64, which no setter changes.
     pub lookahead: usize,
-    /// How long an operation may take.
+    /// How long an operation on a file may take before the file is skipped.
     pub io_timeout: Duration,
     /// Whether a run waits while another one is writing.
     pub wait_for_writer: bool,
@@ -94,6 +94,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// How long to wait for what is asked once: a busy machine may take longer than an operation of many should.
+    pub(super) fn patience(&self) -> Duration {
+        self.io_timeout.max(Duration::from_secs(1))
+    }
+
     /// The backend for the tree in `root`.
     pub(super) fn select_backend(&self, root: &Path) -> Result<Selected, OpenError> {
         if let Some(backend) = &self.own_backend {
@@ -129,6 +134,24 @@ impl Default for Config {
 }
 
 /// Configures an [`Engine`]. Every setter says what the default is and what a value costs.
+///
+/// ```no_run
+/// # fn main() -> Result<(), leindex_engine::OpenError> {
+/// use leindex_engine::{Engine, Placement, RulesConfig, Shards};
+/// use std::time::Duration;
+///
+/// let engine = Engine::builder()
+///     .index_dir("/var/lib/my-daemon/project")
+///     .shards(Shards::Count(4))
+///     .placement(Placement::Floating)
+///     .file_bytes_max(16 << 20) // bytes
+///     .io_timeout(Duration::from_secs(10))
+///     .rules(RulesConfig { patterns: vec!["*.min.js".into()], ..RulesConfig::default() })
+///     .open("/srv/project")?;
+/// # drop(engine);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct EngineBuilder {
@@ -136,38 +159,42 @@ pub struct EngineBuilder {
 }
 
 impl EngineBuilder {
-    /// I/O workers. Default [`Shards::Auto`]. More than the cores help on a cold cache and cost a little on a warm one.
+    /// I/O workers. Default [`Shards::Auto`]; [`Shards::Count`] from 1 to 1024. More than the cores help on a cold cache
+    /// and cost a little on a warm one.
     pub fn shards(mut self, shards: Shards) -> Self {
         self.config.shards = shards;
         self
     }
 
-    /// Default [`Placement::Pinned`].
+    /// Whether shards stay on one core each. Default [`Placement::Pinned`]: warm runs are about a fifth faster, which costs
+    /// others on a shared machine.
     pub fn placement(mut self, placement: Placement) -> Self {
         self.config.placement = placement;
         self
     }
 
-    /// Default [`BackendChoice::Auto`].
+    /// How files are read. Default [`BackendChoice::Auto`]: io_uring where it works, threads otherwise. With
+    /// [`BackendChoice::Uring`] a run fails with [`OpenError::Setting`] where it does not.
     pub fn backend(mut self, backend: BackendChoice) -> Self {
         self.config.backend = backend;
         self
     }
 
     /// A backend of the caller's own for all file access of runs: one that injects faults, measures, or knows another way
-    /// to the files. It must keep the contract of [`leindex_fallback::Worker`], for which that crate has a test suite.
+    /// to the files. It must keep the contract of [`leindex_fallback::Worker`], for which that crate has a test suite. Default:
+    /// none, [`EngineBuilder::backend`] decides.
     pub fn own_backend(mut self, backend: Arc<dyn Backend>) -> Self {
         self.config.own_backend = Some(backend);
         self
     }
 
-    /// Default: as git and ripgrep, with hidden files.
+    /// Which files are left out. Default: as git and ripgrep, with hidden files.
     pub fn rules(mut self, rules: RulesConfig) -> Self {
         self.config.rules = rules;
         self
     }
 
-    /// Default `.leindex-engine` in the root.
+    /// Where the index is, on a local disk; made by the first run. Default `.leindex-engine` in the root.
     pub fn index_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.config.index_dir = Some(dir.into());
         self
@@ -186,23 +213,25 @@ impl EngineBuilder {
         self
     }
 
-    /// How old a segment may grow before it is published: what a kill costs at most. Default 8 s. Shorter means more
-    /// segments, which searches pay for.
+    /// How old a segment may grow before it is published: what a kill costs at most. Default 8 s; any age is taken. Shorter
+    /// means more segments, which searches pay for.
     pub fn checkpoint(mut self, age: Duration) -> Self {
         self.config.checkpoint = age;
         self
     }
 
-    /// Memory of one shard's inverter at which it writes a segment. Default 150 MiB, at least 1 MiB.
+    /// Memory of one shard's inverter, in bytes, at which it writes a segment. Default 150 MiB, from 1 MiB to 2 GiB. Less
+    /// means more and smaller segments.
     pub fn inverter_bytes(mut self, bytes: usize) -> Self {
         self.config.inverter_bytes = bytes;
         self
     }
 
     /// How long a stat, open or read in a ring may take before the file is skipped; on remote file systems, any call of
-    /// either backend. Default 30 s, from 1 ms to an hour. On local ones the other backend, and the listing of
-    /// directories, wait for as long as the system does. A thread that the kernel does not let go of outlives the run: it
-    /// ends when the file system answers, or with the process.
+    /// either backend, and what searches read. Opening the tree, and reading the rules above it, may take so long on any file
+    /// system, and at least a second. Default 30 s, from 1 ms to an hour. On local file systems the other backend, and the
+    /// listing of directories, wait for as long as the system does. A thread that the kernel does not let go of outlives the
+    /// run: it ends when the file system answers, or with the process.
     pub fn io_timeout(mut self, timeout: Duration) -> Self {
         self.config.io_timeout = timeout;
         self
@@ -238,8 +267,11 @@ impl EngineBuilder {
 
     /// Opens the tree. Nothing is written before the first run.
     ///
+    /// A model is looked at when it is first needed, not here.
+    ///
     /// # Errors
-    /// When the root is no directory that can be read, or a setting is out of range.
+    /// [`OpenError::Root`] or [`OpenError::NotADirectory`] when the root is no directory that can be read, or does not answer in
+    /// time; [`OpenError::Setting`] when a setting is out of range.
     pub fn open(self, root: impl AsRef<Path>) -> Result<Engine, OpenError> {
         self.config.check()?;
         Engine::open(self.config, root.as_ref())

@@ -470,7 +470,7 @@ fn read_rounds(
     cancelled: &AtomicBool,
     to: &crossbeam_channel::Sender<Result<Round, RunError>>,
 ) {
-    let readers = Readers::new(engine.root());
+    let readers = Readers::new(engine.root(), engine.read_patience());
     let mut pending = pending.into_iter().peekable();
     while pending.peek().is_some() && !cancelled.load(Relaxed) {
         let mut round = Vec::new();

@@ -2,9 +2,11 @@
 
 use crate::error::{OpenError, RunError, StoreError};
 use crate::record::path_bytes;
+use leindex_fallback::within;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Name of the index directory in the root, unless another place is given.
 pub(super) const INDEX_DIR: &str = ".leindex-engine";
@@ -23,10 +25,12 @@ const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
 pub(super) struct Layout {
     pub(super) root: PathBuf,
     pub(super) index_dir: PathBuf,
+    /// How long to wait for an answer about the root.
+    patience: Duration,
 }
 
 impl Layout {
-    pub(super) fn new(root: &Path, index_dir: Option<&Path>) -> Result<Layout, OpenError> {
+    pub(super) fn new(root: &Path, index_dir: Option<&Path>, patience: Duration) -> Result<Layout, OpenError> {
         let path = || root.to_path_buf();
         let metadata = fs::metadata(root).map_err(|source| OpenError::Root { path: path(), source })?;
         if !metadata.is_dir() {
@@ -41,14 +45,15 @@ impl Layout {
             None => absolute.join(INDEX_DIR),
         };
         let index_dir = resolved(&index_dir);
-        Ok(Layout { root: absolute, index_dir })
+        Ok(Layout { root: absolute, index_dir, patience })
     }
 
     /// Creates the index directory with the files that tell other programs what it is.
     pub(super) fn create(&self) -> Result<(), OpenError> {
         // A tree that is gone does not come back because of its index.
         let root = |source| OpenError::Root { path: self.root.clone(), source };
-        fs::metadata(&self.root).map_err(root)?;
+        let of = self.root.clone();
+        within(self.patience, None, move || fs::metadata(of)).flatten().map_err(root)?;
         let create = || -> io::Result<()> {
             fs::create_dir_all(&self.index_dir)?;
             self.refuse_if_foreign()?;

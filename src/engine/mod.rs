@@ -41,12 +41,15 @@ pub use watch::{Watch, WatchEvent, WatchOptions, WatchStopper};
 
 use crate::embed::Embedder;
 use crate::error::{OpenError, QueryError, RunError};
+use crate::io::remote_in;
 use crate::query::GetEmbedder;
 use crate::store::{Store, StoreReader, seal};
 use layout::Layout;
+use leindex_fallback::within;
 use rules_database::Compiled;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// An index of one directory tree. Cheap to clone; all clones share one metadata environment.
 ///
@@ -90,7 +93,10 @@ impl Engine {
     }
 
     fn open(config: Config, root: &Path) -> Result<Engine, OpenError> {
-        let layout = Layout::new(root, config.index_dir.as_deref())?;
+        let (of, index_dir) = (root.to_path_buf(), config.index_dir.clone());
+        let patience = config.patience();
+        let layout = within(patience, None, move || Layout::new(&of, index_dir.as_deref(), patience))
+            .map_err(|source| OpenError::Root { path: root.to_path_buf(), source })??;
         let (store, rules, embedder) = (Mutex::new(None), Mutex::new(None), Mutex::new(None));
         Ok(Engine { inner: Arc::new(Inner { config, layout, store, rules, embedder }) })
     }
@@ -103,6 +109,18 @@ impl Engine {
 
     /// As [`Engine::index`] for a caller that knows what has changed: only these paths are looked at, relative to the
     /// root or absolute; directories with all that is below them. Paths outside of the root are ignored.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let tree = tempfile::tempdir()?;
+    /// # let engine = leindex_engine::Engine::builder().open(tree.path())?;
+    /// # engine.index().wait()?;
+    /// std::fs::write(tree.path().join("new.rs"), "fn main() {}\n")?;
+    /// let report = engine.update(&["new.rs"]).wait()?;
+    /// assert_eq!(report.files.indexed, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn update<P: AsRef<Path>>(&self, changed: &[P]) -> Run {
         run::start(self.clone(), run::Request { only: self.only(changed), watches: None })
     }
@@ -110,8 +128,28 @@ impl Engine {
     /// Keeps the index equal to the tree from now on, in the background. On Linux the kernel tells what changes; elsewhere,
     /// and where that cannot be had, the tree is gone over every few seconds, which the watcher says.
     ///
+    /// ```no_run
+    /// # fn main() -> Result<(), leindex_engine::Error> {
+    /// use leindex_engine::{Engine, WatchEvent, WatchOptions};
+    /// use std::time::Duration;
+    ///
+    /// let engine = Engine::builder().open("path/to/tree")?;
+    /// let watch = engine.watch(WatchOptions::default())?; // `watch.stopper()` stops it from anywhere
+    /// while !watch.is_finished() {
+    ///     match watch.next_event(Duration::from_millis(500)) {
+    ///         Some(WatchEvent::Updated(report)) => println!("generation {}", report.generation),
+    ///         Some(WatchEvent::Failed(why)) => eprintln!("is tried again: {why}"),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// watch.wait()?; // what has ended it, if nobody stopped it
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// [`OpenError::Watched`] when somebody watches this tree already, or when the index directory cannot be written.
+    /// [`OpenError::Watched`] when the tree is watched already, [`OpenError::IndexDir`] when the index directory cannot be
+    /// written, [`OpenError::Setting`] when no thread can be started.
     pub fn watch(&self, options: WatchOptions) -> Result<Watch, OpenError> {
         watch::start(self.clone(), options)
     }
@@ -119,6 +157,11 @@ impl Engine {
     /// How fresh the published generation is: what the last run and a watcher, of any process, have left word of.
     pub fn freshness(&self) -> Freshness {
         freshness::read(&self.inner.layout)
+    }
+
+    /// How long to wait for a file of the tree that is read outside of runs; `None` where the file system is a local one.
+    pub(crate) fn read_patience(&self) -> Option<Duration> {
+        remote_in(self.root()).map(|_| self.inner.config.io_timeout)
     }
 
     /// What of the tree a run has to look at when these paths have changed; `None` for all of it.
@@ -177,20 +220,57 @@ impl Engine {
     /// The published generation, without opening it: what tells whether a [`Snapshot`] that is kept open is the newest.
     ///
     /// # Errors
-    /// [`OpenError::NoIndex`] before the first run has published anything.
+    /// As [`Engine::snapshot`].
     pub fn generation(&self) -> Result<u64, QueryError> {
         Ok(self.published()?.1)
     }
 
     /// Extracts the symbols of those files of the published generation that have none yet, in the background, as a stage
-    /// of its own: text is searched before, and while, this goes on. See [`Mode::Symbol`](crate::Mode::Symbol).
+    /// of its own: text is searched before, and while, this goes on. See [`Mode::Symbol`](crate::Mode::Symbol). A build without
+    /// the feature `symbols` extracts nothing, which is no error.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), leindex_engine::Error> {
+    /// use leindex_engine::{Engine, Mode, Query};
+    /// use std::time::Duration;
+    ///
+    /// let engine = Engine::builder().open("path/to/tree")?;
+    /// engine.index().wait()?;
+    /// let stage = engine.symbols();
+    /// while !stage.is_finished() {
+    ///     let now = stage.progress();
+    ///     println!("{} of {} files", now.files, now.of);
+    ///     std::thread::sleep(Duration::from_millis(250));
+    /// }
+    /// println!("{} symbols", stage.wait()?.symbols);
+    /// let found = engine.snapshot()?.search(&Query::new(Mode::Symbol, "pubInt"))?;
+    /// # drop(found);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn symbols(&self) -> StageRun<SymbolReport> {
         symbols::start(self.clone())
     }
 
     /// Embeds the files of the published generation that were not embedded yet, in the background, as a stage of its own.
     /// Chunks whose content was embedded before, in this file or another, are not embedded again. See
-    /// [`Mode::Semantic`](crate::Mode::Semantic).
+    /// [`Mode::Semantic`](crate::Mode::Semantic). With [`EmbedChoice::Off`] it ends at once, with an empty report.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), leindex_engine::Error> {
+    /// use leindex_engine::{Engine, Mode, Query};
+    ///
+    /// let engine = Engine::builder().open("path/to/tree")?;
+    /// engine.index().wait()?;
+    /// let embedded = engine.embed().wait()?;
+    /// println!("{} chunks of {} files", embedded.chunks, embedded.files);
+    /// let question = Query::new(Mode::Hybrid, "how is a file that hangs given up");
+    /// for hit in engine.snapshot()?.search(&question)?.hits {
+    ///     println!("{}:{}", hit.path.display(), hit.line);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn embed(&self) -> StageRun<EmbedReport> {
         embed::start(self.clone())
     }
@@ -204,10 +284,10 @@ impl Engine {
         outline::outline(self, path.as_ref())
     }
 
-    /// The files that an index run would accept, in the order of the walk, without an index.
+    /// The files that an index run would accept, sorted by the bytes of their paths, without an index.
     ///
     /// # Errors
-    /// When the root cannot be read.
+    /// When the root cannot be read, a file of rules that was named cannot be read, or the backend cannot be used.
     pub fn files(&self) -> Result<FileList, RunError> {
         files::list(self)
     }
@@ -224,7 +304,7 @@ impl Engine {
     /// the index can be relied on. Of an index that is sound everything is kept. To be called without any snapshot open.
     ///
     /// # Errors
-    /// When another process is writing or watching it, a snapshot of this process is open, or its files cannot be written.
+    /// As [`Engine::reset`].
     pub fn repair(&self) -> Result<Repair, OpenError> {
         repair::repair(self)
     }
@@ -232,7 +312,8 @@ impl Engine {
     /// Throws the index away, to be built anew by the next run.
     ///
     /// # Errors
-    /// When another process is writing it, or its files cannot be deleted.
+    /// [`OpenError::Busy`] while a run is writing, [`OpenError::Watched`] while it is watched, [`OpenError::IndexDir`] when a
+    /// snapshot of this process is open or its files cannot be written or deleted.
     pub fn reset(&self) -> Result<(), OpenError> {
         let layout = &self.inner.layout;
         let _lock = lock::acquire(layout)?;
@@ -245,10 +326,6 @@ impl Engine {
     }
 
     /// Lets go of the metadata store, waiting some seconds for whoever in this process uses it.
-    fn close_store(&self) -> Result<(), OpenError> {
-        self.close(self.inner.store.lock().unwrap_or_else(PoisonError::into_inner).take())
-    }
-
     fn close(&self, store: Option<Store>) -> Result<(), OpenError> {
         if store.is_none_or(Store::close) { Ok(()) } else { Err(self.inner.layout.store_in_use()) }
     }

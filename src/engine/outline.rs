@@ -60,7 +60,7 @@ pub(super) fn outline(engine: &Engine, path: &Path) -> Result<Outline, QueryErro
                 Decoded::Binary => Err("it is not text".into()),
             })
         };
-    let found = read_each(&Readers::new(engine.root()), &[candidate], String::new, read).pop();
+    let found = read_each(&Readers::new(engine.root(), engine.read_patience()), &[candidate], String::new, read).pop();
     let found = found.unwrap_or_else(|| Err(io::Error::other("it was not read")));
     let (language, found) = found.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
     Ok(Outline { path: relative, language: language.name(), symbols: found.symbols, cut: found.cut })

@@ -20,6 +20,7 @@ use crate::store::Store;
 use crate::store::schema::Published;
 use crate::text::index::SegmentFactory;
 use crossbeam_channel::{Receiver, Sender};
+use leindex_fallback::within;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -69,7 +70,9 @@ impl Canceller {
     }
 
     /// Asks the run to stop: nothing new is begun, what is in flight is let finish, and what was published stays.
-    /// Returns at once; the run ends a moment later, with [`Outcome::Cancelled`].
+    /// Returns at once; the run ends a moment later, with [`Outcome::Cancelled`]. A stage ends with `cancelled` in its report. A
+    /// run that still waits for another writer ends with [`OpenError::Busy`], one that waits for a root that does not answer
+    /// with [`RunError::Root`].
     pub fn cancel(&self) {
         self.0.store(true, Relaxed);
     }
@@ -77,6 +80,28 @@ impl Canceller {
 
 /// A run that goes on in the background. Wait for it with [`Run::wait`], or `.await` it: it is a [`Future`] that needs no
 /// particular runtime. Dropping it cancels the run and waits for its end.
+///
+/// ```no_run
+/// # fn main() -> Result<(), leindex_engine::Error> {
+/// use leindex_engine::{Engine, Event, Outcome};
+/// use std::time::Duration;
+///
+/// let run = Engine::builder().open("path/to/tree")?.index();
+/// let canceller = run.canceller(); // Clone and Send: for whoever may stop the run
+/// while !run.is_finished() {
+///     match run.next_event(Duration::from_millis(250)) {
+///         Some(Event::Published(generation)) => println!("generation {generation} can be searched"),
+///         Some(_) => {}
+///         None if run.progress().elapsed > Duration::from_secs(600) => canceller.cancel(),
+///         None => println!("{} files of about {}", run.progress().files.seen, run.progress().expected),
+///     }
+/// }
+/// if run.wait()?.outcome == Outcome::Cancelled {
+///     println!("cancelled; what was published stays");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Run {
     shared: Arc<Shared>,
@@ -113,7 +138,8 @@ impl Run {
         }
     }
 
-    /// The next event, waiting up to `patience` for it.
+    /// The next event; `None` when none has come within `patience`, or none is left after the end. At most 256 are kept: later
+    /// ones are lost while nobody takes any.
     pub fn next_event(&self, patience: Duration) -> Option<Event> {
         self.events.recv_timeout(patience).ok()
     }
@@ -362,10 +388,10 @@ pub(super) struct Scan {
 pub(super) fn scan_input(engine: &Engine, selected: &Selected, scan: Scan) -> Result<ScanInput, RunError> {
     let config = &engine.inner.config;
     let layout = &engine.inner.layout;
-    let base = base_rules::load(layout, &config.rules, scan.database)?;
-    let root = selected
-        .backend
-        .open_root(&layout.root)
+    let base = base_rules::load(layout, config, scan.database, Some(&scan.cancelled))?;
+    let (backend, path) = (Arc::clone(&selected.backend), layout.root.clone());
+    let root = within(config.patience(), Some(&scan.cancelled), move || backend.open_root(&path))
+        .flatten()
         .map_err(|source| RunError::Root { path: layout.root.clone(), source })?;
     let fixed = match config.shards {
         Shards::Auto => None,

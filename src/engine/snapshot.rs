@@ -4,7 +4,7 @@ use super::Engine;
 use super::freshness::{self, Freshness};
 use crate::embed::part_names;
 use crate::error::{OpenError, QueryError, StoreError};
-use crate::query::{FileMatches, Query, SearchResult, Searcher, Vectors};
+use crate::query::{FileMatches, Query, Readers, SearchResult, Searcher, Vectors};
 use crate::record::{FileMeta, Flags, path_bytes};
 use crate::store::schema::{Entry, Published, VectorsState};
 use crate::store::{Store, StoreReader, seal};
@@ -135,7 +135,8 @@ impl Snapshot {
                 if vectors.lacks_part() && attempt < OPEN_ATTEMPTS {
                     return Err(StoreError::Damaged("vectors".into()));
                 }
-                let searcher = Searcher::open(&layout.root, &layout.index_dir, generation, reader, text, vectors)?;
+                let readers = Readers::new(&layout.root, engine.read_patience());
+                let searcher = Searcher::open(readers, &layout.index_dir, generation, reader, text, vectors)?;
                 Ok((searcher, published))
             };
             match open() {

@@ -175,7 +175,7 @@ fn parse(engine: &Engine, round: &[Pending], cancelled: &Arc<AtomicBool>) -> Res
     let known = |(file, candidate): (&Pending, &Option<Candidate>)| Some((file.grammar, candidate.clone()?));
     let (grammars, there): (Vec<Grammar>, Vec<Candidate>) = round.iter().zip(&candidates).filter_map(known).unzip();
     let state = || (Extractor::new().cancelled_by(Arc::clone(cancelled)), String::new());
-    let readers = Readers::new(engine.root());
+    let readers = Readers::new(engine.root(), engine.read_patience());
     let results = read_indexed(&readers, &there, state, |(extractor, scratch), index, content| {
         if cancelled.load(Relaxed) {
             return (Outcome::Cancelled, None);

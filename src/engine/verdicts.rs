@@ -56,7 +56,7 @@ impl Engine {
     /// # Errors
     /// When a file of rules that was named in the configuration cannot be read.
     pub fn verdicts(&self) -> Result<Verdicts, OpenError> {
-        let base = base_rules::load(&self.inner.layout, &self.inner.config.rules, None)?;
+        let base = base_rules::load(&self.inner.layout, &self.inner.config, None, None)?;
         Ok(Verdicts { root: self.root().to_path_buf(), base, dirs: HashMap::new() })
     }
 }

@@ -5,13 +5,15 @@
 
 use crate::limits::FILE_BYTES_MAX;
 use crate::record::{DirId, bytes_path};
-use leindex_fallback::{Backend, Dir, Fetch, FetchError, Fetched, ThreadBackend, Worker, WorkerOptions};
+use leindex_fallback::{
+    Backend, BoundedBackend, Dir, Fetch, FetchError, Fetched, ThreadBackend, Worker, WorkerOptions, no_answer, within,
+};
 use std::ffi::CStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Fewer files than this are read by the calling thread: starting others would take longer.
 const PARALLEL_MIN: usize = 48;
@@ -61,16 +63,6 @@ impl Candidate {
         Candidate { mtime_ns, ..self }
     }
 
-    /// Whether the file still has the size and the time that are on record.
-    pub(super) fn is_as_recorded(&self, root: &Path) -> bool {
-        let Ok(now) = std::fs::symlink_metadata(root.join(bytes_path(self.path()))) else { return false };
-        let since = |time: SystemTime| match time.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_nanos()).ok(),
-            Err(before) => i64::try_from(before.duration().as_nanos()).ok().map(|before| -before),
-        };
-        now.len() == self.size && now.modified().ok().and_then(since) == Some(self.mtime_ns)
-    }
-
     /// Bytes, as they are on record.
     pub(super) fn size(&self) -> u64 {
         self.size
@@ -93,22 +85,52 @@ impl Candidate {
 /// Readers of files below one root: made when first needed, and kept with their buffers.
 pub(crate) struct Readers {
     root: PathBuf,
+    /// How long any call may take; `None` where the file system is a local one.
+    patience: Option<Duration>,
+    /// When the root did not answer: it is not asked again before as long has passed once more.
+    hung: Mutex<Option<Instant>>,
     idle: Mutex<Vec<Reader>>,
 }
 
 impl Readers {
-    /// Readers of files below `root`.
-    pub(crate) fn new(root: &Path) -> Self {
-        Readers { root: root.to_path_buf(), idle: Mutex::default() }
+    /// Readers of files below `root`. With `patience` every call has that time-out, and costs a change of threads.
+    pub(crate) fn new(root: &Path, patience: Option<Duration>) -> Self {
+        Readers { root: root.to_path_buf(), patience, hung: Mutex::default(), idle: Mutex::default() }
     }
 
-    pub(super) fn root(&self) -> &Path {
-        &self.root
+    /// Whether the file still has the size and the time that are on record.
+    pub(super) fn is_as_recorded(&self, candidate: &Candidate) -> bool {
+        let path = self.root.join(bytes_path(candidate.path()));
+        let Ok(Ok(now)) = self.call(move || std::fs::symlink_metadata(path)) else { return false };
+        let since = |time: SystemTime| match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_nanos()).ok(),
+            Err(before) => i64::try_from(before.duration().as_nanos()).ok().map(|before| -before),
+        };
+        now.len() == candidate.size && now.modified().ok().and_then(since) == Some(candidate.mtime_ns)
+    }
+
+    fn call<T: Send + 'static>(&self, call: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        match self.patience {
+            Some(patience) => within(patience, None, call),
+            None => Ok(call()),
+        }
+    }
+
+    fn open_root(&self) -> io::Result<Dir> {
+        let hung = || self.hung.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_hung = |since: Instant| self.patience.is_some_and(|patience| since.elapsed() < patience);
+        if hung().is_some_and(is_hung) {
+            return Err(no_answer(Duration::ZERO));
+        }
+        let path = self.root.clone();
+        let root = self.call(move || ThreadBackend::new().open_root(&path)).flatten();
+        *hung() = root.as_ref().err().filter(|error| error.kind() == io::ErrorKind::TimedOut).map(|_| Instant::now());
+        root
     }
 
     fn take(&self) -> Reader {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.unwrap_or_else(Reader::new)
+        idle.unwrap_or_else(|| Reader::new(self.patience))
     }
 
     /// Keeps a reader for later, but none of the directories that it has open: they may be others by then.
@@ -145,6 +167,9 @@ pub(crate) fn read_indexed<S, R: Send>(
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, usize, io::Result<&[u8]>) -> R + Sync,
 ) -> Vec<R> {
+    if candidates.is_empty() {
+        return Vec::new();
+    }
     let _span = tracing::debug_span!("read files", files = candidates.len()).entered();
     let bytes: u64 = candidates.iter().map(|candidate| candidate.size.min(candidate.limit)).sum();
     let threads = if candidates.len() < PARALLEL_MIN && bytes < PARALLEL_BYTES { 1 } else { cores() };
@@ -161,7 +186,7 @@ pub(crate) fn read_indexed<S, R: Send>(
             let index = next.fetch_add(1, Relaxed);
             let Some(piece) = pieces.get(index) else { break };
             let first = index * piece_len;
-            let results = reader.read(&readers.root, piece, |at, content| work(&mut state, first + at, content));
+            let results = reader.read(readers, piece, |at, content| work(&mut state, first + at, content));
             done.lock().unwrap_or_else(PoisonError::into_inner)[index] = results;
         }
         readers.give_back(reader);
@@ -189,13 +214,17 @@ struct Reader {
 }
 
 impl Reader {
-    fn new() -> Self {
-        Reader { worker: ThreadBackend::new().worker(WorkerOptions::default()), root: None, dir: None, largest: 0 }
+    fn new(patience: Option<Duration>) -> Self {
+        let worker = match patience {
+            None => ThreadBackend::new().worker(WorkerOptions::default()),
+            Some(patience) => BoundedBackend::new().worker(WorkerOptions::default().timeout(patience)),
+        };
+        Reader { worker, root: None, dir: None, largest: 0 }
     }
 
     fn read<R>(
         &mut self,
-        root_path: &Path,
+        readers: &Readers,
         candidates: &[Candidate],
         mut work: impl FnMut(usize, io::Result<&[u8]>) -> R,
     ) -> Vec<R> {
@@ -218,13 +247,16 @@ impl Reader {
             *largest = (*largest).max(content.as_ref().map_or(0, |content| content.len()));
             results[at] = Some(work(at, content));
         };
+        let mut root = match root.take() {
+            Some(root) => Ok(root),
+            None => readers.open_root(),
+        };
         for (index, candidate) in candidates.iter().enumerate() {
             let token = index as u64;
-            let opened = match dir {
-                Some((id, open)) if *id == candidate.dir => Ok(Arc::clone(open)),
-                _ => open_root(root, root_path)
-                    .and_then(|root| worker.open_below(root, candidate.dir_path()))
-                    .map(Arc::new),
+            let opened = match (&*dir, &mut root) {
+                (Some((id, open)), _) if *id == candidate.dir => Ok(Arc::clone(open)),
+                (_, Ok(root)) => worker.open_below(root, candidate.dir_path()).map(Arc::new),
+                (_, Err(error)) => Err(io::Error::new(error.kind(), error.to_string())),
             };
             let fetch = opened.and_then(|open| Ok((candidate.name()?, open)));
             match fetch {
@@ -241,14 +273,8 @@ impl Reader {
             }
         }
         worker.finish(&mut done);
+        self.root = root.ok();
         results.into_iter().flatten().collect()
-    }
-}
-
-fn open_root<'r>(root: &'r mut Option<Dir>, path: &Path) -> io::Result<&'r Dir> {
-    match root {
-        Some(root) => Ok(root),
-        None => Ok(root.insert(ThreadBackend::new().open_root(path)?)),
     }
 }
 
@@ -273,7 +299,7 @@ mod tests {
     fn read(dir: &Path, candidates: &[Candidate]) -> Vec<Option<String>> {
         let work =
             |_: &mut (), content: io::Result<&[u8]>| content.ok().map(|c| String::from_utf8_lossy(c).into_owned());
-        read_each(&Readers::new(dir), candidates, || (), work)
+        read_each(&Readers::new(dir, None), candidates, || (), work)
     }
 
     #[test]
@@ -287,7 +313,7 @@ mod tests {
     #[test]
     fn what_is_read_later_is_what_is_there_then() {
         let dir = tempfile::tempdir().unwrap();
-        let readers = Readers::new(dir.path());
+        let readers = Readers::new(dir.path(), None);
         let candidate = Candidate::new(1, b"d/", b"file", 3);
         for content in ["one", "two"] {
             std::fs::create_dir(dir.path().join("d")).unwrap();

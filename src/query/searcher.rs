@@ -88,7 +88,7 @@ impl DirNames {
 
 impl Searcher {
     pub(crate) fn open(
-        root: &Path,
+        readers: Readers,
         index_dir: &Path,
         generation: u64,
         reader: StoreReader,
@@ -98,7 +98,7 @@ impl Searcher {
         let open = |segment| Segment::open(segment, text.fields);
         let segments = text.searcher.segment_readers().iter().map(open).collect::<Result<_, _>>()?;
         Ok(Searcher {
-            readers: Readers::new(root),
+            readers,
             index_dir: index_dir.to_path_buf(),
             generation,
             reader: Mutex::new(reader),

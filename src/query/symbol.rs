@@ -362,7 +362,7 @@ impl Search<'_> {
         let Decoded::Text { text, .. } = decode(content, scratch) else { return Vec::new() };
         let bytes = text.as_bytes();
         let lines = line_starts(bytes);
-        let is_as_recorded = candidate.is_as_recorded(self.searcher.readers.root());
+        let is_as_recorded = self.searcher.readers.is_as_recorded(candidate);
         let placed = |symbol: Symbol| place_of(bytes, &lines, &symbol).map(|place| (symbol, place));
         let mut anew = None;
         let mut hits = Vec::new();

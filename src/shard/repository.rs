@@ -1,13 +1,17 @@
 //! A git repository as far as ignore rules go: where its data is, its own exclude file, and what it tracks.
 
 use crate::rules::{RULE_FILE_BYTES_MAX, Tracked};
+use leindex_fallback::within;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// A larger index is not read: some ten million files.
 const INDEX_BYTES_MAX: u64 = 1 << 30;
+/// How long git's files are waited for. Without them a run goes on, so this is longer than a slow file system takes.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Files that hold a path.
 const LINK_BYTES_MAX: u64 = 64 << 10;
 
@@ -29,8 +33,11 @@ impl Repository {
     /// The repository that begins in a directory with an entry `.git`, within `outer` if that is one. Outside of
     /// repositories anything of that name is taken for one, as ripgrep does; within one only what git takes.
     pub(crate) fn begins(root: &Path, base: Vec<u8>, outer: Option<&Repository>) -> Option<Repository> {
-        let begins = outer.is_none_or(|outer| outer.base != base && is_repository(root));
-        begins.then(|| Repository::open(root, base))
+        if outer.is_some_and(|outer| outer.base == base) {
+            return None;
+        }
+        let (root, is_within) = (root.to_path_buf(), outer.is_some());
+        in_time(&root.clone(), move || (!is_within || is_repository(&root)).then(|| Repository::open(&root, base)))
     }
 
     /// Where its root lies, as paths are given to rules.
@@ -47,7 +54,8 @@ impl Repository {
     /// The content of `info/exclude`.
     pub(crate) fn exclude(&self) -> Option<Vec<u8>> {
         let (_, common) = self.directories.as_ref()?;
-        read_file(&common.join("info/exclude"), RULE_FILE_BYTES_MAX as u64)
+        let path = common.join("info/exclude");
+        in_time(&path.clone(), move || read_file(&path, RULE_FILE_BYTES_MAX as u64))
     }
 
     /// Whether git tracks `path`, or for a directory anything below it. The path is one of rules.
@@ -67,13 +75,26 @@ impl Repository {
     }
 
     fn read_index(&self) -> Option<Tracked> {
-        let (dir, _) = self.directories.as_ref()?;
-        let index = read_file(&dir.join("index"), INDEX_BYTES_MAX)?;
-        let tracked = Tracked::parse(&index, |shared| read_file(&dir.join(shared), INDEX_BYTES_MAX));
-        if tracked.is_none() {
-            tracing::warn!(dir = %dir.display(), "git's index is not understood: tracked files are ignored as the rules say");
+        let (dir, _) = self.directories.clone()?;
+        in_time(&dir.clone(), move || {
+            let index = read_file(&dir.join("index"), INDEX_BYTES_MAX)?;
+            let tracked = Tracked::parse(&index, |shared| read_file(&dir.join(shared), INDEX_BYTES_MAX));
+            if tracked.is_none() {
+                tracing::warn!(dir = %dir.display(), "git's index is not understood: tracked files are ignored as the rules say");
+            }
+            tracked
+        })
+    }
+}
+
+/// What is asked of git's files at `path`, unless their file system hangs.
+fn in_time<T: Send + 'static>(path: &Path, ask: impl FnOnce() -> Option<T> + Send + 'static) -> Option<T> {
+    match within(PATIENCE, None, ask) {
+        Ok(answer) => answer,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "files are indexed as if git knew nothing here");
+            None
         }
-        tracked
     }
 }
 
@@ -114,8 +135,9 @@ fn is_repository(root: &Path) -> bool {
 /// The content of a regular file of at most `bytes_max`; anything else could keep us waiting for ever, or fill the memory.
 pub(crate) fn read_file(path: &Path, bytes_max: u64) -> Option<Vec<u8>> {
     let is_fit = |meta: &fs::Metadata| meta.is_file() && meta.len() <= bytes_max;
-    path.metadata().ok().filter(is_fit)?;
-    let mut content = Vec::new();
+    let meta = path.metadata().ok().filter(is_fit)?;
+    // With room for the read that finds the end: growing would touch every page anew.
+    let mut content = Vec::with_capacity(meta.len() as usize + 32);
     let read = fs::File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_end(&mut content)).ok()?;
     (read as u64 <= bytes_max).then_some(content)
 }

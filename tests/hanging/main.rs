@@ -5,7 +5,7 @@
 mod server;
 
 use leindex_engine::io::select;
-use leindex_engine::{BackendChoice, Engine, Outcome};
+use leindex_engine::{BackendChoice, Engine, Outcome, Query};
 use leindex_fallback::{Fetch, Kind, Listing, WorkerOptions};
 use server::{HANGING, Mounted, QUICK, REFUSED, content};
 use std::collections::BTreeMap;
@@ -135,6 +135,26 @@ fn a_run_ends_and_names_what_hangs() {
         let again = engine.index().wait().unwrap();
         assert_eq!((again.files.unchanged, again.files.failed), (QUICK, 7), "{again:?}");
     }
+}
+
+/// All of it hangs, once it is indexed: what is asked then is refused or answered without it, in time.
+#[test]
+fn searches_runs_and_openings_end_when_the_whole_tree_hangs() {
+    let Some(mut mounted) = mounted(false) else { return };
+    let index = tempfile::tempdir().unwrap();
+    let builder = || Engine::builder().index_dir(index.path().join("index")).io_timeout(PATIENCE);
+    let engine = builder().open(mounted.path()).unwrap();
+    engine.index().wait().unwrap();
+    let found = engine.snapshot().unwrap().search(&Query::substring("number_7")).unwrap();
+    assert_eq!((found.hits.len(), found.unreadable), (1, 0));
+    mounted.freeze();
+    let found = engine.snapshot().unwrap().search(&Query::substring("number_")).unwrap();
+    assert_eq!((found.hits.len(), found.unreadable as u64), (0, QUICK), "{found:?}");
+    let timed_out = |error: &dyn std::error::Error| error.to_string().contains("no answer within 1 s");
+    let error = engine.index().wait().unwrap_err();
+    assert!(timed_out(&error), "{error}");
+    let error = builder().open(mounted.path()).map(drop).unwrap_err();
+    assert!(timed_out(&error), "{error}");
 }
 
 /// The time-out is far away, so what ends the run is the cancel. (How soon is printed, not tested.)

@@ -12,6 +12,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -31,6 +32,8 @@ const MOUNT: &str = "LEINDEX_TEST_MOUNT";
 const MOUNTED: &str = "mounted";
 const HANGS: &str = "hangs";
 const ANSWERED: &str = "answered";
+const FROZEN: &str = "frozen";
+const FREEZE: &str = "freeze";
 /// Set when lookups are to be late.
 const LATE: &str = "LEINDEX_TEST_LATE";
 
@@ -59,9 +62,15 @@ struct Server {
     kept: Mutex<Vec<Box<dyn Any + Send>>>,
     /// `None` when lookups are answered at once.
     late: Late,
+    /// Nothing is answered any more.
+    frozen: Arc<AtomicBool>,
 }
 
 impl Server {
+    fn is_frozen(&self) -> bool {
+        self.frozen.load(Relaxed)
+    }
+
     fn keep(&self, reply: impl Any + Send) {
         self.kept.lock().unwrap().push(Box::new(reply));
         say(HANGS);
@@ -115,7 +124,7 @@ impl Filesystem for Server {
     }
 
     fn lookup(&self, _: &Request, _: INodeNo, entry: &OsStr, reply: ReplyEntry) {
-        if entry == HANGING[0] {
+        if self.is_frozen() || entry == HANGING[0] {
             return self.keep(reply);
         }
         if let Some(late) = &mut *self.late.lock().unwrap() {
@@ -127,11 +136,14 @@ impl Filesystem for Server {
     }
 
     fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        if self.is_frozen() {
+            return self.keep(reply);
+        }
         reply.attr(&TTL, &attributes(inode.into()));
     }
 
     fn open(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        if is(inode, "open.rs") {
+        if self.is_frozen() || is(inode, "open.rs") {
             return self.keep(reply);
         }
         if REFUSED.iter().any(|name| is(inode, name)) {
@@ -151,7 +163,7 @@ impl Filesystem for Server {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        if is(inode, "read.rs") {
+        if self.is_frozen() || is(inode, "read.rs") {
             return self.keep(reply);
         }
         let content = content(u64::from(inode) - FIRST);
@@ -159,14 +171,14 @@ impl Filesystem for Server {
     }
 
     fn opendir(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        if is(inode, HANGING_DIRS[0]) {
+        if self.is_frozen() || is(inode, HANGING_DIRS[0]) {
             return self.keep(reply);
         }
         reply.opened(FileHandle(0), FopenFlags::empty());
     }
 
     fn readdir(&self, _: &Request, inode: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        if is(inode, HANGING_DIRS[1]) {
+        if self.is_frozen() || is(inode, HANGING_DIRS[1]) {
             return self.keep(reply);
         }
         for (index, name) in (0..).zip(names()).skip(offset as usize) {
@@ -185,14 +197,20 @@ pub(super) fn serve() {
     let mut config = Config::default();
     config.mount_options = vec![MountOption::RO, MountOption::FSName("leindex-hanging".into())];
     let late: Late = Arc::new(Mutex::new(std::env::var_os(LATE).map(|_| Vec::new())));
-    let server = Server { kept: Mutex::default(), late: Arc::clone(&late) };
+    let frozen = Arc::new(AtomicBool::new(false));
+    let server = Server { kept: Mutex::default(), late: Arc::clone(&late), frozen: Arc::clone(&frozen) };
     match fuser::spawn_mount(server, &path, &config) {
         Ok(session) => {
             say(MOUNTED);
-            if std::io::stdin().lines().next().is_some() {
-                let late = late.lock().unwrap().take();
-                late.into_iter().flatten().for_each(|answer| answer());
-                say(ANSWERED);
+            for line in std::io::stdin().lines().map_while(Result::ok) {
+                if line == FREEZE {
+                    frozen.store(true, Relaxed);
+                    say(FROZEN);
+                } else {
+                    let late = late.lock().unwrap().take();
+                    late.into_iter().flatten().for_each(|answer| answer());
+                    say(ANSWERED);
+                }
             }
             let _ = session.guard.join();
         }
@@ -241,8 +259,17 @@ impl Mounted {
 
     /// Has the lookups answered that were not, and all that follow.
     pub(super) fn answer(&mut self) {
-        self.server.stdin.take().unwrap().write_all(b"answer\n").unwrap();
-        self.wait_for(ANSWERED).unwrap();
+        self.tell("answer", ANSWERED);
+    }
+
+    /// From now on nothing is answered.
+    pub(super) fn freeze(&mut self) {
+        self.tell(FREEZE, FROZEN);
+    }
+
+    fn tell(&mut self, what: &str, answer: &str) {
+        writeln!(self.server.stdin.as_mut().unwrap(), "{what}").unwrap();
+        self.wait_for(answer).unwrap();
     }
 
     pub(super) fn path(&self) -> &Path {

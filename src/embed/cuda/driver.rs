@@ -2,9 +2,10 @@
 
 use super::launch;
 use super::memory::Context;
+use leindex_fallback::within;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::mpsc;
 use std::time::Duration;
 
 /// The oldest driver that loads the kernels: they are in the format of CUDA 12.0.
@@ -133,14 +134,11 @@ pub(super) fn find() -> Result<Found, String> {
 /// Does something in a thread of its own, and goes on without it when it takes too long or panics: a driver that waits
 /// for a broken card cannot be interrupted.
 fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    let (send, receive) = mpsc::sync_channel(1);
-    let worker = std::thread::Builder::new().name("cuda-probe".to_owned()).spawn(move || send.send(work()));
-    worker.map_err(|error| format!("No thread could be started to ask the driver: {error}."))?;
-    receive.recv_timeout(PATIENCE).map_err(|error| match error {
-        mpsc::RecvTimeoutError::Timeout => {
+    within(PATIENCE, None, work).map_err(|error| match error.kind() {
+        ErrorKind::TimedOut => {
             format!("NVIDIA's driver did not answer for {} s: see whether nvidia-smi does.", PATIENCE.as_secs())
         }
-        mpsc::RecvTimeoutError::Disconnected => "Asking NVIDIA's driver failed in a way that is not known.".to_owned(),
+        _ => "Asking NVIDIA's driver failed in a way that is not known.".to_owned(),
     })
 }
 
