@@ -1,4 +1,4 @@
-//! A git repository of the tree that lies outside of it: what a run with nothing changed is compared with.
+//! A git repository of a tree: what a run with nothing changed is compared with, and what that run has to go by.
 
 use crate::{Failure, child};
 use std::fs;
@@ -21,7 +21,14 @@ const QUICKLY: [&str; 12] = [
     "user.email=bench@localhost",
 ];
 
-/// Every file of a tree, committed. Nothing is written to the tree.
+impl Drop for Repository {
+    fn drop(&mut self) {
+        // Other sections use the tree.
+        let _ = fs::remove_file(self.link());
+    }
+}
+
+/// Every file of a tree, committed. The tree gets one file, a `.git` that says where the repository is.
 pub(crate) struct Repository {
     tree: PathBuf,
     git_dir: PathBuf,
@@ -37,6 +44,9 @@ impl Repository {
         if version.status().is_err() {
             return Ok(None);
         }
+        if tree.join(".git").exists() {
+            return Err(format!("{}: is a git repository already: give a tree that is none", tree.display()).into());
+        }
         let mut repository = Repository { tree: tree.to_path_buf(), git_dir, tracked: 0 };
         for arguments in [
             &["init", "-q", "--template="][..],
@@ -45,6 +55,7 @@ impl Repository {
         ] {
             child::run(repository.git(&QUICKLY).args(arguments), false)?;
         }
+        fs::write(repository.link(), format!("gitdir: {}\n", repository.git_dir.display()))?;
         let listed = child::output(repository.git(&[]).args(["ls-files", "-z"]))?;
         repository.tracked = listed.stdout.iter().filter(|&&byte| byte == 0).count() as u64;
         // Whatever could have changed since it was added is read again now, and the index refreshed.
@@ -63,8 +74,12 @@ impl Repository {
         }
     }
 
+    fn link(&self) -> PathBuf {
+        self.tree.join(".git")
+    }
+
     pub(crate) fn remove(self) -> Result<(), Failure> {
-        Ok(fs::remove_dir_all(self.git_dir)?)
+        Ok(fs::remove_dir_all(&self.git_dir)?)
     }
 
     /// A command of git, with git's own defaults but for `settings`.

@@ -14,7 +14,7 @@ usage: leindex-bench --tree DIR [OPTIONS]
   --scratch DIR  where indexes and the copy of the tree are written (default: the system's directory for temporary files)
   --only LIST    only these sections, such as 2,8,9; what they build on is made, not measured
   --skip LIST    all sections but these
-  --index DIR    an index of the tree, for the sections that search one; section 2 updates it
+  --index DIR    an index of the tree, for the sections that search one
   --ranking FILE the queries of section 13 and the files they want, such as benches/ranking/linux-6.1.tsv
   --each         tell each query of section 13 whose first hit is not the wanted one
   --engine FILE  the command `leindex-engine` of sections 9 and 12 (default: the one beside this program)

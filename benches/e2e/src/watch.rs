@@ -69,7 +69,7 @@ pub(crate) fn measure(bench: &mut Bench) -> Result<(), Failure> {
     bench.report.say("");
     let columns = [
         "watcher",
-        "current after s",
+        "current and embedded after s",
         "file found, ms",
         "VmRSS MB",
         "RssAnon MB",
@@ -165,12 +165,13 @@ impl Place {
             // There is no status before the first generation.
             let output = child::output(&mut self.command(&["status", "--json"]))?;
             let status = serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap_or_default();
-            if status["fresh"]["state"] == "current" {
+            // Vectors follow the text.
+            if status["fresh"]["state"] == "current" && status["vectors"]["pending"] == 0 {
                 return Ok(());
             }
             std::thread::sleep(PAUSE);
         }
-        Err(format!("the index is not current after {START_PATIENCE:?}").into())
+        Err(format!("the index is not current and embedded after {START_PATIENCE:?}").into())
     }
 }
 
