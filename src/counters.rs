@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Totals of a run at one moment. The file counts partition `seen`.
+        /// Totals of a run at one moment. `ignored`, `indexed`, `unchanged`, `binary`, `too_large` and `skipped` add up to
+        /// `seen`.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Counts { $($(#[$doc])* pub $name: u64,)* }

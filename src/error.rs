@@ -22,7 +22,8 @@ pub enum OpenError {
         /// The root as given.
         path: PathBuf,
     },
-    /// The index directory cannot be created or written.
+    /// The index directory cannot be created, read or written, or a snapshot or run of this process has the store open:
+    /// `source` says which.
     #[error("{}: cannot write the index: {source}: {}choose another place with --index-dir", path.display(),
         if source.kind() == io::ErrorKind::StorageFull { "free some space, or " } else { "" })]
     IndexDir {
@@ -51,7 +52,7 @@ pub enum OpenError {
         /// Format of this program.
         supported: u32,
     },
-    /// Another process is writing.
+    /// Another run, of this process or another, is writing.
     #[error("{}: being indexed by pid {pid}: wait until it is done, or stop it", path.display())]
     Busy {
         /// The index directory.
@@ -59,7 +60,7 @@ pub enum OpenError {
         /// The process that holds the lock; 0 when it is not known.
         pid: u32,
     },
-    /// Another process is watching the tree.
+    /// A watcher, of this process or another, is there already.
     #[error("{}: being watched by pid {pid}: one watcher keeps the index fresh for everybody", path.display())]
     Watched {
         /// The index directory.
@@ -89,7 +90,8 @@ pub enum OpenError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// Another run, of this process or another, is writing the index.
+    /// The index could not be opened or locked: another run is writing it, it is damaged or of another format, or a setting
+    /// is wrong.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The metadata store failed.

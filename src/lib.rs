@@ -36,6 +36,8 @@
 //! | 2 | [`io`] | which I/O backend, and why |
 //! | 2 | `rules` | what is ignored, exactly as git says |
 //! | 2 | `store` | metadata in LMDB |
+//! | 2 | [`symbols`] | definitions, by tree-sitter |
+//! | 2 | `embed` | chunks, vectors, models, the scan over them |
 //! | 2 | `text` | terms, inverter, segments, vocabulary, encodings, languages |
 //! | 1 | [`limits`], [`counters`], [`record`], errors, failpoints | bounds, counts, what shards hand to commit |
 //! | 0 | the crate `leindex-fallback` | the I/O contract in whole-file verbs, and its portable backend |

@@ -66,9 +66,9 @@ pub struct FileMeta {
     pub inode: u64,
     /// What the content was found to be.
     pub flags: Flags,
-    /// Code of the text encoding.
+    /// Text encoding: 0 UTF-8, 1 UTF-16LE, 2 UTF-16BE, 3 ISO-8859-1.
     pub encoding: u8,
-    /// Code of the language.
+    /// Code of the language, as in the index; codes never change.
     pub language: u16,
     /// XXH3 of the content, where a run had to compute it because the metadata could not tell whether it had changed.
     pub hash: Option<u64>,

@@ -52,13 +52,13 @@ impl Faults {
         self
     }
 
-    /// Directories, entries and files are gone when they are opened or stat'ed.
+    /// Directories, entries and files are gone when they are opened or stat'ed, `per_mille` of 1000 calls.
     pub fn vanish(mut self, per_mille: u16) -> Faults {
         self.vanish = per_mille;
         self
     }
 
-    /// Files come back cut short, as if they had shrunk since they were stat'ed.
+    /// Files come back cut short, as if they had shrunk since they were stat'ed, `per_mille` of 1000 calls.
     pub fn short(mut self, per_mille: u16) -> Faults {
         self.short = per_mille;
         self
@@ -72,7 +72,7 @@ impl Faults {
         self
     }
 
-    /// Verbs take up to `max` longer.
+    /// Verbs take up to `max` longer, `per_mille` of 1000 calls.
     pub fn delay(mut self, per_mille: u16, max: Duration) -> Faults {
         self.delay = per_mille;
         self.delay_max = max;

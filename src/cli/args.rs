@@ -15,7 +15,7 @@ Examples:
   leindex-engine index --exclude '*.min.js' --json .
 
 A PATH that has the name of a subcommand is written ./NAME.
-A file .leindex.toml in PATH holds the same options as keys, such as `shards = 8` or
+A file .leindex.toml in PATH holds options of a run as keys, such as `shards = 8` or
 `exclude = [\"*.min.js\"]`; the command line wins.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some files could not be read,

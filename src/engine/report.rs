@@ -15,7 +15,7 @@ pub enum Outcome {
     Cancelled,
 }
 
-/// Wall time of a run, by stage. Stages overlap, so they do not add up to the total.
+/// Wall time of a run, by stage, in seconds. Stages overlap, so they do not add up to the total.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Seconds {
     /// From the start to the end.
@@ -26,7 +26,7 @@ pub struct Seconds {
     pub index: f64,
     /// Spent on publications.
     pub commit: f64,
-    /// From the start until the text of the whole tree was published.
+    /// From the start until the text of the whole tree was published; 0 if it was cancelled.
     pub text_published: f64,
 }
 
@@ -52,17 +52,17 @@ pub struct Report {
     pub io: IoStats,
     /// Rules for names that were matched by one scan of a Hyperscan database; 0 when there was none.
     pub compiled_rules: usize,
-    /// What was counted. The file counts add up to `seen`, except `removed`.
+    /// What was counted. `ignored`, `indexed`, `unchanged`, `binary`, `too_large` and `skipped` add up to `seen`.
     pub files: Counts,
     /// The first [`crate::limits::SKIPS_LISTED`] skips; `files.skipped` counts all of them.
     pub skips: Vec<Skip>,
     /// The rule that first excluded something, as `source:line:pattern`.
     pub first_ignored: Option<String>,
-    /// Wall times.
+    /// Wall times, in seconds.
     pub seconds: Seconds,
-    /// The most memory that the process has had resident so far; 0 where the system does not tell.
+    /// The most memory that the process has had resident so far, in bytes; 0 where the system does not tell.
     pub peak_rss_bytes: u64,
-    /// Size of the index on disk.
+    /// Size of the index on disk, in bytes.
     pub index_bytes: u64,
     /// Generations that this run has published.
     pub publications: u64,

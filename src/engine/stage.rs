@@ -55,7 +55,8 @@ impl<R> StageRun<R> {
     /// Waits for the end.
     ///
     /// # Errors
-    /// When there is no index, or it cannot be read or written.
+    /// [`RunError::Open`] when there is no index, it cannot be opened, or what embeds cannot be loaded; others when it cannot
+    /// be read or written. Cancelling is no error: the report says so.
     pub fn wait(mut self) -> Result<R, RunError> {
         let died = self.thread.take().and_then(|thread| thread.join().err());
         let result = self.result.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -24,7 +24,7 @@ pub struct Verification {
     pub records: u64,
     /// Documents of the text index that belong to a file.
     pub documents: u64,
-    /// The first problems, described.
+    /// The first 100 problems, described.
     pub problems: Vec<String>,
     /// How many problems there are.
     pub problem_count: u64,

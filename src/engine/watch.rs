@@ -118,7 +118,8 @@ impl WatchStopper {
 }
 
 impl Watch {
-    /// The next event, waiting up to `patience` for it.
+    /// The next event; `None` when none has come within `patience`, or none is left after the end. At most 256 are kept: later
+    /// ones are lost while nobody takes any.
     pub fn next_event(&self, patience: Duration) -> Option<WatchEvent> {
         self.events.recv_timeout(patience).ok()
     }
@@ -133,7 +134,7 @@ impl Watch {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Waits for the end: until somebody stops it, or the tree is gone.
+    /// Waits for the end: until somebody stops it, or the tree is gone. Take a [`Watch::stopper`] before.
     ///
     /// # Errors
     /// What has ended it, if nobody stopped it.

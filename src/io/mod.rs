@@ -49,6 +49,8 @@ impl fmt::Display for Unavailable {
     }
 }
 
+impl std::error::Error for Unavailable {}
+
 /// Picks a backend: io_uring where it can be used.
 ///
 /// # Errors

@@ -21,7 +21,7 @@ pub struct FileMatch {
     pub path: PathBuf,
     /// How many of its lines match (in [`Mode::Symbol`], how many definitions it has), up to [`Query::per_file`].
     pub lines: u64,
-    /// Higher is better; 1 in the line-oriented modes.
+    /// Higher is better; comparable within one answer only. 1 in the line-oriented modes.
     pub score: f32,
 }
 
@@ -29,7 +29,8 @@ pub struct FileMatch {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct FileMatches {
-    /// The files: by score in [`Mode::Text`], otherwise sorted by path, unless [`Query::sort`] says otherwise.
+    /// The files: the best first in [`Mode::Text`], [`Mode::Semantic`] and [`Mode::Hybrid`], otherwise sorted by path, unless
+    /// [`Query::sort`] says otherwise.
     pub files: Vec<FileMatch>,
     /// Files that the index named.
     pub candidates: usize,
@@ -45,7 +46,7 @@ pub struct FileMatches {
     pub truncated: bool,
     /// The generation that answered.
     pub generation: u64,
-    /// How the index was used: the plan.
+    /// How the index was used: the plan. For people: its form may change.
     pub plan: String,
 }
 

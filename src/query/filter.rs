@@ -6,14 +6,22 @@ use crate::text::language::Language;
 use globset::{GlobBuilder, GlobMatcher};
 
 /// Which paths pass globs that mean what those of [`Query::path_glob`] do.
+///
+/// ```
+/// # fn main() -> Result<(), leindex_engine::QueryError> {
+/// let filter = leindex_engine::PathFilter::new(&["*.rs", "!tests/**"], false)?;
+/// assert!(filter.accepts(b"src/lib.rs") && !filter.accepts(b"tests/api.rs"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct PathFilter(Filter);
 
 impl PathFilter {
-    /// Upper and lower case may be the same here.
+    /// Compiles the globs; `case_insensitive` makes upper and lower case the same.
     ///
     /// # Errors
-    /// When one of them is not valid.
+    /// [`QueryError::Filter`] when one of them is not valid.
     pub fn new<S: AsRef<str>>(globs: &[S], case_insensitive: bool) -> Result<PathFilter, QueryError> {
         let globs = globs.iter().map(|glob| compile(glob.as_ref(), case_insensitive)).collect::<Result<_, _>>()?;
         Ok(PathFilter(Filter { languages: Vec::new(), globs }))

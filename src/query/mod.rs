@@ -86,7 +86,19 @@ pub enum Ranking {
     Bm25,
 }
 
-/// What to search for. Built with [`Query::text`], [`Query::substring`] or [`Query::regex`].
+/// What to search for. Built with [`Query::text`], [`Query::substring`], [`Query::regex`], or [`Query::new`] for any mode.
+///
+/// ```
+/// use leindex_engine::{Mode, Query, Sort};
+///
+/// let words = Query::text("schedule timeout").language("c").limit(5);
+/// let lines = Query::regex(r"fn \w+_lock\(").path_glob("!tests/**").context(2, 2).per_file(3);
+/// let every = Query::substring("TODO").sort(Sort::Path, false).limit(0); // 0: all hits
+/// let name = Query::new(Mode::Symbol, "Engine::open");
+/// let question = Query::new(Mode::Hybrid, "how is a file that hangs given up");
+/// # assert_eq!((name.mode(), question.mode()), (Mode::Symbol, Mode::Hybrid));
+/// # let _ = (words, lines, every);
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Query {
@@ -136,7 +148,8 @@ impl Query {
         Query::new(Mode::Regex, pattern)
     }
 
-    /// Whether upper and lower case are the same. Default: not, but in [`Mode::Text`] always.
+    /// Whether upper and lower case are the same in [`Mode::Substring`] and [`Mode::Regex`]. Default: not. The other modes do
+    /// not look at it: words and names are found in any case.
     pub fn case_insensitive(mut self, yes: bool) -> Query {
         self.case_insensitive = yes;
         self
@@ -177,22 +190,24 @@ impl Query {
         self
     }
 
-    /// In which order files are answered, or in the opposite one. A limit lets the first ones through; only in
-    /// [`Mode::Text`] it lets the best ones through, and those are sorted. Sorting by anything but score has to look at the
-    /// names of all candidates first. Default [`Sort::None`].
+    /// In which order files are answered, or in the opposite one. In the line-oriented modes a limit lets the first ones
+    /// through; in all others it lets the best ones through, and those are sorted. In the line-oriented modes, sorting by
+    /// path or time has to look at the names of all candidates first. Default [`Sort::None`].
     pub fn sort(mut self, by: Sort, reverse: bool) -> Query {
         self.order = Order { by, reverse };
         self
     }
 
-    /// Only files of this language (a name or alias, such as `rust` or `c++`); of any of them when called repeatedly.
+    /// Only files of this language (a name or alias, such as `rust` or `c++`); of any of them when called repeatedly. One that
+    /// is not valid makes the search fail with [`QueryError::Filter`](crate::QueryError::Filter).
     pub fn language(mut self, name: impl Into<String>) -> Query {
         self.languages.push(name.into());
         self
     }
 
     /// Only files whose path matches this glob, as ripgrep's `-g`: without a slash it is matched against the name, `!`
-    /// excludes. The last one that matches decides.
+    /// excludes. The last one that matches decides. One that is not valid makes the search fail with
+    /// [`QueryError::Filter`](crate::QueryError::Filter).
     pub fn path_glob(mut self, glob: impl Into<String>) -> Query {
         self.globs.push(glob.into());
         self
@@ -209,7 +224,7 @@ impl Query {
         self.mode
     }
 
-    /// Whether upper and lower case are the same, in all modes but [`Mode::Text`], where they always are.
+    /// Whether upper and lower case are the same in [`Mode::Substring`] and [`Mode::Regex`].
     pub fn is_case_insensitive(&self) -> bool {
         self.case_insensitive
     }
@@ -223,7 +238,7 @@ impl Query {
     }
 }
 
-/// One match: a line in the line-oriented modes, the best line of a file in [`Mode::Text`].
+/// One match: a line in the line-oriented modes, a definition in [`Mode::Symbol`], otherwise the best line of a file.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Hit {
@@ -233,7 +248,7 @@ pub struct Hit {
     pub line: u64,
     /// Column of the first match in the line: bytes, from 1.
     pub column: u64,
-    /// Higher is better; 1 in the line-oriented modes.
+    /// Higher is better; comparable within one answer only. 1 in the line-oriented modes.
     pub score: f32,
     /// The line without its end; bytes that are not UTF-8 are replaced.
     pub text: String,
@@ -263,7 +278,8 @@ impl Hit {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct SearchResult {
-    /// The hits: by score in [`Mode::Text`], otherwise file by file and line by line.
+    /// The hits: file by file and line by line in [`Mode::Substring`] and [`Mode::Regex`], otherwise the best first, unless
+    /// [`Query::sort`] says otherwise.
     pub hits: Vec<Hit>,
     /// Files with a hit among those looked at.
     pub files: usize,
@@ -283,6 +299,6 @@ pub struct SearchResult {
     pub capped_files: usize,
     /// The generation that answered.
     pub generation: u64,
-    /// How the index was used: the plan.
+    /// How the index was used: the plan. For people: its form may change.
     pub plan: String,
 }

@@ -227,7 +227,7 @@ pub struct Limits {
     pub max_unroll: u32,
     /// How many nodes the plan may have before it is coarsened (conjuncts dropped, fragments cut). Default 512.
     pub max_nodes: usize,
-    /// The longest run that the index takes for a term. Default 200, as the index.
+    /// The longest run, in bytes, that the index takes for a term. Default 200, as the index.
     pub max_term_bytes: usize,
     /// Whether the index has a flag `ODD_RUN`. Default false.
     ///

@@ -31,8 +31,8 @@ pub enum Grammar {
 }
 
 impl Grammar {
-    /// The grammar for files of a language, as [`crate::text::language::Language::name`] calls it; TypeScript has another one
-    /// for names that end in `x`. `None` when there is none for it.
+    /// The grammar for files of a language: `c`, `cpp`, `go`, `java`, `javascript`, `python`, `rust` or `typescript`, which has
+    /// another one for names that end in `x`. `None` when there is none for it.
     pub fn of(language: &str, file_name: &[u8]) -> Option<Grammar> {
         if cfg!(not(feature = "symbols")) {
             return None;

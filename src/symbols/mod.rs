@@ -123,7 +123,7 @@ pub struct Symbol {
     pub kind: SymbolKind,
     /// The line that its definition begins on, from 1. Attributes and modifiers belong to it.
     pub line: u32,
-    /// The line that its definition ends on.
+    /// The line that its definition ends on, from 1.
     pub end_line: u32,
     /// What it belongs to: a type, a module; nested ones are joined by `::`.
     pub container: Option<String>,
