@@ -382,7 +382,7 @@ def e2e(bench):
 
 
 def parts(bench):
-    command = ["cargo", "bench", "--locked", "-p", "leindex-parts", "--", "--output-format", "bencher"]
+    command = ["cargo", "bench", "--locked", "-p", "leindex-parts", "--bench", "parts", "--", "--output-format", "bencher"]
     if bench.options.quick:
         command = ["cargo", "test", "--locked", "-p", "leindex-parts", "--bench", "parts"]
     done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
