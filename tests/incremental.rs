@@ -294,7 +294,7 @@ fn settings(builder: EngineBuilder) -> EngineBuilder {
 
 /// One history in two takes each backend, where there is a choice.
 fn backend(history: &[Edit]) -> BackendChoice {
-    if history.len() % 2 == 0 { BackendChoice::Auto } else { BackendChoice::Threads }
+    if history.len().is_multiple_of(2) { BackendChoice::Auto } else { BackendChoice::Threads }
 }
 
 /// A runner with a fixed seed, unless the environment gives one, and `cases` cases, unless the environment says how many.
