@@ -87,15 +87,18 @@ pub fn within<T: Send + 'static>(
     {
         return Ok(call());
     }
+    wait(&answered, patience, || cancelled.is_some_and(|flag| flag.load(Ordering::Relaxed)))
+}
+
+/// Waits for what comes of a call, for as long as `patience` and until it is cancelled.
+fn wait<T>(answered: &mpsc::Receiver<T>, patience: Duration, is_cancelled: impl Fn() -> bool) -> io::Result<T> {
     let until = Instant::now() + patience;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         match answered.recv_timeout(left.min(LOOK)) {
             Ok(value) => return Ok(value),
             Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("the thread of a call has panicked")),
-            Err(RecvTimeoutError::Timeout) if cancelled.is_some_and(|flag| flag.load(Ordering::Relaxed)) => {
-                return Err(crate::cancelled());
-            }
+            Err(RecvTimeoutError::Timeout) if is_cancelled() => return Err(cancelled()),
             Err(RecvTimeoutError::Timeout) if left.is_zero() => return Err(no_answer(patience)),
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -160,27 +163,21 @@ impl BoundedWorker {
         });
         self.send(call)?;
         let patience = self.patience();
-        let until = Instant::now() + patience;
-        let error = loop {
-            let left = until.saturating_duration_since(Instant::now());
-            match answered.recv_timeout(left.min(LOOK)) {
-                Ok((value, stats)) => {
-                    self.stats.1 = stats;
-                    self.unanswered_in_a_row = 0;
-                    return Ok(value);
-                }
-                Err(RecvTimeoutError::Disconnected) => break io::Error::other("the thread of a call has panicked"),
-                Err(RecvTimeoutError::Timeout) if self.options.is_cancelled() => break cancelled(),
-                Err(RecvTimeoutError::Timeout) if left.is_zero() => {
+        match wait(&answered, patience, || self.options.is_cancelled()) {
+            Ok((value, stats)) => {
+                self.stats.1 = stats;
+                self.unanswered_in_a_row = 0;
+                Ok(value)
+            }
+            Err(error) => {
+                if error.kind() == io::ErrorKind::TimedOut {
                     self.unanswered_in_a_row += 1;
                     self.stats.0.timeouts += 1;
-                    break no_answer(patience);
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                self.leave_helper();
+                Err(error)
             }
-        };
-        self.leave_helper();
-        Err(error)
+        }
     }
 
     /// Gives a call to the helper, starting one if there is none.
