@@ -17,6 +17,19 @@ pub(crate) fn give_large_buffers_back() {
     debug_assert_eq!(done, 1);
 }
 
+/// Gives what was freed back to the system, in all pools: worth some milliseconds after work that is not done again soon.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn give_all_back() {
+    // SAFETY: malloc_trim(3) may be called at any time by any thread, and touches nothing that is in use. Test:
+    // `a_watcher_holds_little_memory`.
+    let released = unsafe { libc::malloc_trim(0) };
+    tracing::trace!(released, "memory given back");
+}
+
 /// Other allocators are not known to keep as much.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(crate) fn give_large_buffers_back() {}
+
+/// As [`give_large_buffers_back`].
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn give_all_back() {}

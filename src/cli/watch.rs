@@ -1,5 +1,6 @@
 //! `watch`: keeps an index fresh until it is interrupted.
 
+use super::allocator;
 use super::args::{CommonArgs, IndexArgs, WatchArgs};
 use super::exit::{Exit, Failure};
 use super::interrupt::Interrupts;
@@ -113,6 +114,8 @@ impl<R> Stage<R> {
                 Ok(_) => {}
                 Err(error) => output::note(&format!("not {}: {error}", self.does)),
             }
+            // A watcher mostly waits, and others want the memory meanwhile.
+            allocator::give_all_back();
         }
         if self.run.is_none() && may_start && std::mem::take(&mut self.again) {
             self.run = Some((self.start)(engine));
