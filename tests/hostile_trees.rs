@@ -12,6 +12,7 @@ mod support;
 
 use leindex_engine::{Engine, EngineBuilder, OpenError, Outcome, Query, QueryError, Report, RunError};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
@@ -729,10 +730,13 @@ fn two_processes_do_not_write_at_once() {
     let engine = place.engine();
     support::run(&engine);
     let mut other = support::child("other_writer", OTHER_WRITER, place.dir()).stdout(Stdio::null()).spawn().unwrap();
-    let (own, mut generation, mut named) = (std::process::id(), 0, 0);
-    // However long it takes until both want to write at once, several times.
-    while named < 5 {
-        assert!(other.try_wait().unwrap().is_none(), "the other process has ended");
+    let own = std::process::id();
+    let signal = |signal| rustix::process::kill_process(rustix::process::Pid::from_child(&other), signal).unwrap();
+    let (mut generation, mut named) = (0, 0);
+    // However often it has to be stopped until it was writing. Who writes is waited for for a moment, so that two that write in
+    // turns hardly ever see each other.
+    while named < 3 {
+        signal(Signal::STOP);
         match engine.index().wait() {
             Ok(_) => {}
             // Whoever has just taken the lock may not have written down its name yet.
@@ -743,11 +747,19 @@ fn two_processes_do_not_write_at_once() {
             }
             Err(error) => panic!("{error}"),
         }
-        let snapshot = engine.snapshot().unwrap();
-        assert!(snapshot.generation() >= generation, "the generation went back");
-        generation = snapshot.generation();
-        assert_eq!(support::hits(&snapshot, &Query::regex("^everywhere$")).len(), 300);
+        signal(Signal::CONT);
+        for _ in 0..10 {
+            match engine.index().wait() {
+                Ok(_) | Err(RunError::Open(OpenError::Busy { .. })) => {}
+                Err(error) => panic!("{error}"),
+            }
+            let snapshot = engine.snapshot().unwrap();
+            assert!(snapshot.generation() >= generation, "the generation went back");
+            generation = snapshot.generation();
+            assert_eq!(support::hits(&snapshot, &Query::regex("^everywhere$")).len(), 300);
+        }
     }
+    assert!(other.try_wait().unwrap().is_none(), "the other process has ended");
     other.kill().unwrap();
     other.wait().unwrap();
     support::run(&engine);
