@@ -31,7 +31,7 @@ MILLION, MILLION_DIRS = 1_000_000, 10_000
 LAUNCHER = """
 import json, os, subprocess, sys, time
 started = time.perf_counter()
-child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE)
 output = child.stdout.read()
 _, status, usage = os.wait4(child.pid, 0)
 seconds = time.perf_counter() - started
@@ -91,7 +91,8 @@ class Bench:
         told, output = done.stdout.split(b"\n", 1)
         seconds, rss_kb, code = json.loads(told)
         if code not in ok:
-            raise RuntimeError(f"{command[0]} has failed with {code}: {' '.join(map(str, command))}")
+            said = " / ".join(done.stderr.decode(errors="replace").strip().splitlines()[-3:])
+            raise RuntimeError(f"{command[0]} has failed with {code}: {' '.join(map(str, command))}: {said}")
         return seconds, rss_kb / 1000, output.decode(errors="replace")
 
     def engine(self, tree, index, *args):
