@@ -45,6 +45,8 @@ pub const RACY: Duration = Duration::from_millis(12);
 pub const MAP_BYTES: usize = if cfg!(target_pointer_width = "64") { 64 << 30 } else { 1 << 30 };
 /// Longest file name, in bytes, that fits an LMDB key behind the parent's id (511 bytes less 4).
 pub const NAME_BYTES_MAX: usize = 507;
+/// Directories that a run holds open for the sake of rule files that it may have to read later. In others it reads them at once.
+pub const RULE_DIRS_HELD: usize = 64;
 /// Depth of directories that a walk follows.
 pub const DEPTH_MAX: usize = 4096;
 /// Read transactions that may be open on one index, over all processes.

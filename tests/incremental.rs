@@ -21,6 +21,8 @@ use std::time::{Duration, SystemTime};
 use support::{Place, Random, Vocabulary};
 
 const CASES: u32 = 200;
+/// A file that was changed so long before a run is not racy.
+const LATER: Duration = Duration::from_millis(15);
 const QUERIES: usize = 200;
 /// Few names, so that files and directories often take the place of each other.
 const NAMES: [&str; 5] = ["a", "b", "c.rs", "x.log", "é"];
@@ -62,9 +64,14 @@ enum Kind {
     Link,
     /// Replaced by a file that was made elsewhere, with the times of the old one.
     Replace,
+    /// From now on git tracks it, or all of it, ignored or not.
+    Track,
+    Untrack,
+    /// What is not ignored is committed, and another branch checked out.
+    Switch,
 }
 
-const KINDS: [Kind; 21] = [
+const KINDS: [Kind; 24] = [
     Kind::Write,
     Kind::Write,
     Kind::Write,
@@ -86,6 +93,9 @@ const KINDS: [Kind; 21] = [
     Kind::Chmod,
     Kind::Link,
     Kind::Replace,
+    Kind::Track,
+    Kind::Untrack,
+    Kind::Switch,
 ];
 
 /// What happens before one run.
@@ -94,10 +104,26 @@ struct Round {
     edits: Vec<Edit>,
     /// The run is told which paths have changed, instead of going over the whole tree.
     told: bool,
+    /// It comes so late that nothing was changed within the same tick of the clock.
+    later: bool,
 }
 
 fn any_edit() -> impl Strategy<Value = Edit> {
-    let kind = prop::sample::select(&KINDS[..]);
+    edit(prop::sample::select(&KINDS[..]))
+}
+
+/// Of those that make a tree: most write files, and some rules for them.
+fn first_edit() -> impl Strategy<Value = Edit> {
+    use prop::sample::select;
+    edit(prop_oneof![
+        14 => Just(Kind::Write),
+        2 => Just(Kind::Ignore),
+        1 => Just(Kind::Track),
+        3 => select(&KINDS[..]),
+    ])
+}
+
+fn edit(kind: impl Strategy<Value = Kind>) -> impl Strategy<Value = Edit> {
     (kind, any::<usize>(), any::<usize>(), any::<u64>()).prop_map(|(kind, path, other, seed)| Edit {
         kind,
         path,
@@ -108,9 +134,13 @@ fn any_edit() -> impl Strategy<Value = Edit> {
 
 /// The edits before the first run, what comes after it, and whether no file is racy in the first run.
 fn any_history() -> impl Strategy<Value = (Vec<Edit>, Vec<Round>, bool)> {
-    let round =
-        (prop::collection::vec(any_edit(), 1..8), any::<bool>()).prop_map(|(edits, told)| Round { edits, told });
-    (prop::collection::vec(any_edit(), 10..30), prop::collection::vec(round, 1..5), any::<bool>())
+    let edits = prop::collection::vec(any_edit(), 0..8);
+    let round = (edits, any::<bool>(), prop::bool::weighted(0.75)).prop_map(|(edits, told, later)| Round {
+        edits,
+        told,
+        later,
+    });
+    (prop::collection::vec(first_edit(), 20..50), prop::collection::vec(round, 1..5), any::<bool>())
 }
 
 /// The path of a number, relative to the root.
@@ -197,8 +227,32 @@ impl Editor<'_> {
             Kind::Chmod => self.chmod(&relative, edit.seed),
             Kind::Link => self.link(&relative, &path_of(edit.other)),
             Kind::Replace if is_file => self.replace(&relative, edit.seed),
+            Kind::Track if path.exists() => self.git(&["add", "--force", "--"], &relative),
+            Kind::Untrack => {
+                self.git(&["rm", "-r", "--cached", "--force", "--quiet", "--ignore-unmatch", "--"], &relative)
+            }
+            Kind::Switch => self.switch(edit.seed),
             _ => {}
         }
+    }
+
+    /// What git does not want is no change.
+    fn git(&mut self, args: &[&str], path: &Path) {
+        if support::git_allowed(&self.root, &[args, &[path.to_str().unwrap()]].concat()) {
+            self.changed.push(".git/index".into());
+        }
+    }
+
+    fn switch(&mut self, seed: u64) {
+        let branch = format!("branch{}", seed % 3);
+        for args in [&["add", "--all", "."][..], &["commit", "--quiet", "--allow-empty", "--message=all"]] {
+            support::git_allowed(&self.root, args);
+        }
+        let is_there = support::git_allowed(&self.root, &["checkout", "--quiet", "--force", &branch]);
+        if !is_there {
+            support::git_allowed(&self.root, &["checkout", "--quiet", "-b", &branch]);
+        }
+        self.changed.push(".git".into());
     }
 
     fn chmod(&mut self, relative: &Path, seed: u64) {
@@ -318,6 +372,8 @@ struct Tally {
     ignored: Cell<u64>,
     unchanged: Cell<u64>,
     told: Cell<usize>,
+    /// Runs over the whole tree that have not read all of its rule files.
+    stood: Cell<usize>,
 }
 
 fn count<T: Copy + std::ops::Add<Output = T>>(cell: &Cell<T>, more: T) {
@@ -326,7 +382,7 @@ fn count<T: Copy + std::ops::Add<Output = T>>(cell: &Cell<T>, more: T) {
 
 fn check(first: &[Edit], rounds: &[Round], settled: bool, vocabulary: &Vocabulary, queries: &[Query], tally: &Tally) {
     let place = Place::new();
-    fs::create_dir(place.root().join(".git")).unwrap();
+    support::git(&place.root(), &["init", "--quiet", "--template="]);
     let engine = place.engine_with(|builder| settings(builder).backend(backend(first)));
     let mut editor = Editor { root: place.root(), vocabulary, changed: Vec::new() };
     first.iter().for_each(|edit| editor.apply(edit));
@@ -337,6 +393,9 @@ fn check(first: &[Edit], rounds: &[Round], settled: bool, vocabulary: &Vocabular
     for (number, round) in rounds.iter().enumerate() {
         editor.changed.clear();
         round.edits.iter().for_each(|edit| editor.apply(edit));
+        if round.later {
+            std::thread::sleep(LATER);
+        }
         let run = if round.told { engine.update(&editor.changed) } else { engine.index() };
         let report = run.wait().unwrap();
         support::assert_partition(&report);
@@ -344,6 +403,9 @@ fn check(first: &[Edit], rounds: &[Round], settled: bool, vocabulary: &Vocabular
         count(&tally.told, usize::from(round.told));
         count(&tally.ignored, report.files.ignored);
         count(&tally.unchanged, report.files.unchanged);
+        let known = support::contents(&engine.snapshot().unwrap());
+        let rule_files = known.keys().filter(|path| path.ends_with(b".gitignore")).count() as u64;
+        count(&tally.stood, usize::from(!round.told && report.io.opens - report.files.reads < rule_files));
         let fresh = support::fresh_with(&place.root(), settings);
         let how = if round.told { "update" } else { "index" };
         let context = format!("round {number}, {how}, changed {:?}", editor.changed);
@@ -363,16 +425,18 @@ fn an_updated_index_equals_one_built_from_nothing() {
         Ok(())
     });
     result.unwrap_or_else(|error| panic!("{error}"));
-    let Tally { changed, hits, ignored, unchanged, told } = &tally;
+    let Tally { changed, hits, ignored, unchanged, told, stood } = &tally;
     println!(
-        "{} paths changed, {} runs were told, {} hits, {} ignored, {} unchanged",
+        "{} paths changed, {} runs were told, {} hits, {} ignored, {} unchanged, {} left rules unread",
         changed.get(),
         told.get(),
         hits.get(),
         ignored.get(),
-        unchanged.get()
+        unchanged.get(),
+        stood.get()
     );
     assert!(changed.get() > 100 && hits.get() > 1000 && ignored.get() > 10 && unchanged.get() > 100 && told.get() > 10);
+    assert!(stood.get() > 10);
 }
 
 /// A tree of some directories and 200 files, none of them racy.
@@ -540,12 +604,13 @@ fn a_checkout_of_another_branch_is_followed() {
     let (vocabulary, mut random) = (Vocabulary::new(60), Random(9));
     let queries = vocabulary.quick_queries(&mut Random(6), QUERIES);
     support::git(&root, &["init", "-q"]);
+    let edits: Vec<Kind> = KINDS.into_iter().filter(|kind| !matches!(kind, Kind::Switch)).collect();
     for branch in 0..BRANCHES {
         let name = format!("b{branch}");
         support::git(&root, &["checkout", "-q", "-b", &name]);
         let mut editor = Editor { root: root.clone(), vocabulary: &vocabulary, changed: Vec::new() };
         for _ in 0..60 {
-            let kind = KINDS[random.below(KINDS.len())];
+            let kind = *random.pick(&edits);
             editor.apply(&Edit {
                 kind,
                 path: random.below(1 << 20),
@@ -574,6 +639,150 @@ fn a_checkout_of_another_branch_is_followed() {
         support::assert_as_fresh(&engine, &queries, &format!("switch {switch} to {branch}, told: {told}"));
     }
     assert!(changed > 5 * SWITCHES, "the branches hardly differ: {changed}");
+}
+
+/// What is asked of git's files, of rule files, and of names, for the sake of verdicts that stand.
+#[test]
+fn rules_are_read_where_something_is_new() {
+    let place = Place::new();
+    support::git(&place.root(), &["init", "--quiet"]);
+    for n in 0..20 {
+        place.write(format!("d{n}/.gitignore"), "*.log\n");
+        place.write(format!("d{n}/sub/.ignore"), "*.tmp\n");
+        place.write(format!("d{n}/sub/file.c"), "word");
+    }
+    support::settle(&place.root());
+    let engine = place.engine();
+    let rules_read = || {
+        let report = support::run(&engine);
+        report.io.opens - report.files.reads
+    };
+    assert_eq!(rules_read(), 40);
+    assert_eq!((rules_read(), rules_read()), (0, 0), "nothing is new");
+    place.write("d7/sub/new.c", "word");
+    assert_eq!(rules_read(), 2, "something new below two rule files");
+    place.write("d8/sub/new.log", "word");
+    place.write("d8/sub/new.tmp", "word");
+    std::thread::sleep(support::CLOCK_TICK);
+    assert_eq!((rules_read(), rules_read()), (2, 2), "what is ignored is looked at in each run");
+    fs::write(place.root().join("d9/.gitignore"), "*.c\n").unwrap();
+    std::thread::sleep(support::CLOCK_TICK);
+    assert_eq!(rules_read(), 4, "rules have changed, and all below is judged");
+    assert_eq!(rules_read(), 4, "of what is ignored now too");
+    fs::write(place.root().join("d3/sub/file.c"), "another word").unwrap();
+    engine.update(&["d3/sub/file.c"]).wait().unwrap();
+    assert_eq!(rules_read(), 4, "an update leaves verdicts standing");
+    support::assert_as_fresh(&engine, &[Query::text("word")], "rules were hardly read");
+}
+
+/// Whatever decides about names is changed, one thing after the other, between runs of which the second reads no rules.
+#[test]
+fn verdicts_fall_with_whatever_they_were_made_by() {
+    type Change = fn(&Place);
+    let changes: [(&str, Change); 12] = [
+        ("a rule file", |place| place.write("a/.gitignore", "*.c\n")),
+        ("a new rule file", |place| place.write("a/b/.ignore", "*.c\n")),
+        ("a rule file is gone", |place| fs::remove_file(place.root().join("a/.gitignore")).unwrap()),
+        ("a rule file that is ignored is gone", |place| fs::remove_file(place.root().join("c/.ignore")).unwrap()),
+        ("a rule file becomes a directory", |place| {
+            fs::remove_file(place.root().join("a/.gitignore")).unwrap();
+            place.write("a/.gitignore/x", "word");
+        }),
+        ("a rule file with its old time and size", |place| {
+            let path = place.root().join("a/.gitignore");
+            let modified = fs::metadata(&path).unwrap().modified().unwrap();
+            fs::write(&path, "*.cc\n").unwrap();
+            set_modified(&path, modified);
+        }),
+        ("git's own rules", |place| place.write(".git/info/exclude", "*.c\n")),
+        ("rules above the root", |place| support::write(&place.dir().join("global"), "*.c\n")),
+        ("no longer tracked", |place| {
+            drop(support::git(&place.root(), &["rm", "--cached", "--quiet", "a/tracked.log"]))
+        }),
+        ("a repository within", |place| drop(support::git(&place.root().join("a"), &["init", "--quiet"]))),
+        ("no repository any more", |place| fs::remove_dir_all(place.root().join(".git")).unwrap()),
+        ("directories change places", |place| {
+            let at = |name: &str| place.root().join(name);
+            fs::rename(at("a"), at("d")).unwrap();
+            fs::rename(at("c"), at("a")).unwrap();
+            fs::rename(at("d"), at("c")).unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        let place = Place::new();
+        support::git(&place.root(), &["init", "--quiet"]);
+        place.write("a/.gitignore", "*.log\n");
+        support::write(&place.dir().join("global"), "*.swp\n");
+        for path in ["a/b/x.c", "a/b/x.cc", "a/x.log", "a/tracked.log", "c/x.c", "c/b/x.c", "e/y.c", "x.swp", "x.c"] {
+            place.write(path, "word");
+        }
+        place.write("e/.gitignore", "*.tmp\n");
+        // Nothing tells of a rule file that is not in the index itself.
+        let hides = what.contains("that is ignored");
+        if hides {
+            place.write("c/.ignore", ".ignore\n*.log\n");
+        }
+        support::git(&place.root(), &["add", "--force", "a/tracked.log"]);
+        support::settle(&place.root());
+        let global_file = Some(place.dir().join("global"));
+        let rules = leindex_engine::RulesConfig { global_file, ..Default::default() };
+        let engine = place.engine_with(|builder| builder.rules(rules.clone()));
+        (0..2).for_each(|_| drop(support::run(&engine)));
+        let report = support::run(&engine);
+        let read = report.io.opens - report.files.reads;
+        assert_eq!(read, if hides { 3 } else { 1 }, "{what}: rule files that were read with nothing changed");
+        change(&place);
+        std::thread::sleep(support::CLOCK_TICK);
+        for run in 0..2 {
+            support::run(&engine);
+            let fresh = support::fresh_with(&place.root(), |builder| builder.rules(rules.clone()));
+            support::assert_same(&engine, &fresh.engine, &[Query::text("word")], &format!("{what}, run {run}"));
+        }
+    }
+}
+
+/// A repository within is not in the index, so nothing there tells that it has gone: rules from outside hold again then.
+#[test]
+fn verdicts_do_not_outlive_a_repository_within() {
+    let place = Place::new();
+    support::git(&place.root(), &["init", "--quiet"]);
+    place.write(".gitignore", "*.log\n");
+    for path in ["within/x.log", "within/x.c"] {
+        place.write(path, "word");
+    }
+    support::git(&place.root().join("within"), &["init", "--quiet"]);
+    support::settle(&place.root());
+    let engine = place.engine();
+    (0..3).for_each(|_| drop(support::run(&engine)));
+    let queries = [Query::text("word")];
+    assert_eq!(support::assert_as_fresh(&engine, &queries, "a repository within"), 2);
+    fs::remove_dir_all(place.root().join("within/.git")).unwrap();
+    support::run(&engine);
+    assert_eq!(support::assert_as_fresh(&engine, &queries, "no repository within"), 1);
+}
+
+/// Patterns and settings of another caller hold for what others have indexed.
+#[test]
+fn verdicts_are_those_of_the_settings_of_the_run() {
+    let place = Place::new();
+    for path in ["a.c", ".hidden", "dir/b.c", "dir/c.rs"] {
+        place.write(path, "word");
+    }
+    support::settle(&place.root());
+    let default = leindex_engine::RulesConfig::default();
+    let other = [
+        leindex_engine::RulesConfig { patterns: vec!["*.c".into()], ..default.clone() },
+        leindex_engine::RulesConfig { hidden: false, ..default.clone() },
+        leindex_engine::RulesConfig { patterns: vec!["!*.c".into(), "*.rs".into()], ..default.clone() },
+    ];
+    for rules in other.into_iter().flat_map(|rules| [rules, default.clone()]) {
+        for _ in 0..2 {
+            let engine = place.engine_with(|builder| builder.rules(rules.clone()));
+            support::run(&engine);
+            let fresh = support::fresh_with(&place.root(), |builder| builder.rules(rules.clone()));
+            support::assert_same(&engine, &fresh.engine, &[Query::text("word")], &format!("{rules:?}"));
+        }
+    }
 }
 
 /// Versions that were replaced are not kept for ever.

@@ -92,8 +92,9 @@ impl Committer {
         self.segments.extend(meta);
     }
 
-    /// Publishes what is ready. `complete` says that nothing of the tree is missing.
-    pub(crate) fn publish(&mut self, ids: NextIds, complete: bool) -> Result<(), StoreError> {
+    /// Publishes what is ready. `complete` says that nothing of the tree is missing, `verdicts` is the fingerprint of what has
+    /// accepted all names, if that can be said of all.
+    pub(crate) fn publish(&mut self, ids: NextIds, complete: bool, verdicts: Option<u64>) -> Result<(), StoreError> {
         let batches = std::mem::take(&mut self.ready);
         let segments = std::mem::take(&mut self.segments);
         if batches.is_empty() && self.published.generation > 0 && !self.text_lost && self.orphans.is_none() {
@@ -102,6 +103,11 @@ impl Committer {
                 self.store.mark_complete()?;
                 reached("after-complete");
                 self.published.complete = true;
+            }
+            if let Some(fingerprint) = verdicts
+                && StoreReader::begin(&self.store)?.verdicts()? != verdicts
+            {
+                self.store.write_verdicts(self.published.generation, fingerprint)?;
             }
             return Ok(());
         }
@@ -122,7 +128,8 @@ impl Committer {
         debug_span!("write intent").in_scope(|| self.store.write_intent(&next, &batches, retry))?;
         debug_span!("commit text").in_scope(|| self.text.commit(generation, ended.into_iter(), &segments))?;
         let meta = debug_span!("merge segments").in_scope(|| self.text.merge(self.segments_max))?;
-        let applied = debug_span!("publish metadata").in_scope(|| self.store.publish_intent(&next, &batches, &meta))?;
+        let applied =
+            debug_span!("publish metadata").in_scope(|| self.store.publish_intent(&next, &batches, &meta, verdicts))?;
         reached("before-old-files-deleted");
         self.text.forget_old_files(&meta);
         reached("after-old-files-deleted");

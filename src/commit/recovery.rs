@@ -27,7 +27,7 @@ pub(crate) fn open_for_writing(store: &Store, text_dir: &Path) -> Result<Opened,
                 Ok(batches) => {
                     tracing::info!(generation, "completing a publication that was interrupted");
                     reached("before-completing");
-                    store.publish_intent(&intent, &batches, &meta)?;
+                    store.publish_intent(&intent, &batches, &meta, None)?;
                     reached("after-completing");
                 }
                 // The text index goes back to what was published last; what is lost is read again.

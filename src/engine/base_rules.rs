@@ -12,6 +12,7 @@ use leindex_fallback::within;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use xxhash_rust::xxh3::Xxh3Default;
 
 /// What the walk starts with.
 #[derive(Debug)]
@@ -24,6 +25,9 @@ pub(super) struct BaseRules {
     pub(super) options: RuleOptions,
     /// git's global rules, for repositories within the tree.
     pub(super) global: Option<GlobalRules>,
+    /// Of all that decides which names are accepted but the rule files of the tree and repositories within it; `None` when it
+    /// cannot be told from what it may be by the next run.
+    pub(super) fingerprint: Option<u64>,
 }
 
 /// Reads the rules for the tree of `layout`, with a time-out: they lie anywhere.
@@ -75,7 +79,28 @@ fn read(layout: &Layout, config: &RulesConfig, database: Option<Arc<Database>>) 
     }
     let options =
         RuleOptions { files: config.rule_files, git_everywhere: !config.require_git, hidden: config.hidden, case };
-    Ok(BaseRules { stack: Stack::with_database(files, database), prefix, repository, options, global })
+    let stack = Stack::with_database(files, database);
+    let fingerprint = fingerprint(layout, &stack, &prefix, repository.as_deref(), options);
+    Ok(BaseRules { stack, prefix, repository, options, global, fingerprint })
+}
+
+fn fingerprint(
+    layout: &Layout,
+    stack: &Stack,
+    prefix: &[u8],
+    repository: Option<&Repository>,
+    options: RuleOptions,
+) -> Option<u64> {
+    let tracked = repository.map(|git| git.index_hash().ok_or(())).transpose().ok()?;
+    let mut hasher = Xxh3Default::new();
+    // Another version may judge by other rules.
+    let settings = format!("{} {options:?} {:?}", env!("CARGO_PKG_VERSION"), layout.index_dir_in_root());
+    for part in [settings.as_bytes(), prefix, &[u8::from(tracked.is_some())], &tracked.unwrap_or_default()] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    stack.hash_into(&mut hasher);
+    Some(hasher.digest())
 }
 
 /// Files outside of the walk that [`load`] reads, or would read if they were there.
@@ -86,7 +111,7 @@ pub(super) fn files(layout: &Layout, config: &RulesConfig) -> Vec<PathBuf> {
         if let Some(root) = find_repository(&layout.root) {
             files.extend(Repository::open(root, Vec::new()).files());
             let above = layout.root.ancestors().skip(1).take_while(|dir| dir.starts_with(root));
-            let named = above.flat_map(|dir| rule_file_names(true).map(|(name, _)| dir.join(bytes_path(name))));
+            let named = above.flat_map(|dir| rule_file_names(true).map(|file| dir.join(bytes_path(file.name()))));
             files.extend(named);
         }
     }
@@ -107,10 +132,9 @@ fn parents(repository: &Path, prefix: &[u8], case: Case) -> Vec<RuleFile> {
     let mut base = Vec::new();
     let mut dir = repository.to_path_buf();
     for name in prefix.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
-        for (file, kind) in rule_file_names(true) {
-            let file = String::from_utf8_lossy(file).into_owned();
-            let display = [&base[..], file.as_bytes()].concat();
-            files.extend(read_rules(&dir.join(&file), kind, &display, &base, case));
+        for file in rule_file_names(true) {
+            let display = [&base[..], file.name()].concat();
+            files.extend(read_rules(&dir.join(bytes_path(file.name())), file.kind, &display, &base, case));
         }
         base.extend_from_slice(name);
         base.push(b'/');

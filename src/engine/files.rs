@@ -34,6 +34,7 @@ pub(super) fn list(engine: &Engine) -> Result<FileList, RunError> {
         store: None,
         factory: None,
         database: None,
+        verdicts: None,
         to_commit,
         ids: Arc::new(Ids { next_file: AtomicU32::new(1), next_dir: AtomicU32::new(1) }),
         cancelled: Arc::default(),

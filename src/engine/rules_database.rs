@@ -49,13 +49,14 @@ pub(super) fn renew(
     whole: bool,
     cancelled: &AtomicBool,
 ) -> Option<Compiled> {
-    if !scanned.wants_database {
+    // Rules that nobody has read are among those that were compiled last, if that was possible at all.
+    if !scanned.wants_database || scanned.rules_unread && before.database.is_none() {
         return None;
     }
     let _span = tracing::debug_span!("compile rules").entered();
     let mut expressions = scanned.expressions.clone();
     expressions.add(base.expressions().texts().into_iter().flatten().cloned());
-    if let Some(database) = before.database.as_deref().filter(|_| !whole) {
+    if let Some(database) = before.database.as_deref().filter(|_| !whole || scanned.rules_unread) {
         expressions.add(database.expressions().map(str::to_owned));
     }
     let fingerprint = expressions.fingerprint();

@@ -13,11 +13,11 @@ use crate::record::{now_ns, path_bytes};
 use crate::rules::Database;
 use crate::shard::placement::core_count;
 use crate::shard::{
-    Ids, Only, PoolError, PoolProgress, PoolResult, ScanInput, SegmentLimits, ToCommit, panic_message, readers_for,
-    run_pool,
+    Ids, Only, PoolError, PoolProgress, PoolResult, ScanInput, SegmentLimits, Standing, ToCommit, panic_message,
+    readers_for, run_pool,
 };
-use crate::store::Store;
 use crate::store::schema::Published;
+use crate::store::{Store, StoreReader};
 use crate::text::index::SegmentFactory;
 use crossbeam_channel::{Receiver, Sender};
 use leindex_fallback::within;
@@ -303,12 +303,14 @@ fn run(engine: &Engine, shared: &Shared, request: Request) -> Result<Report, Run
     let compiled = engine.compiled_rules(&store);
     // What was lost is found by looking at everything, whatever was asked for.
     let lacking = opened.text_lost || opened.orphans.is_some();
+    let verdicts = StoreReader::begin(&store).and_then(|reader| reader.verdicts());
     let scan = Scan {
         only: request.only.filter(|_| !lacking),
         watches: request.watches,
         store: known.then(|| store.clone()),
         factory: Some(opened.text.factory()),
         database: compiled.database.clone(),
+        verdicts: verdicts.map_err(|error| layout.run_error(error))?,
         to_commit,
         ids: Arc::clone(&ids),
         cancelled: Arc::clone(&shared.cancelled),
@@ -319,10 +321,11 @@ fn run(engine: &Engine, shared: &Shared, request: Request) -> Result<Report, Run
     let committer = Committer::new(store.clone(), opened, shards);
     let whole = input.only.is_none();
     let base = Arc::clone(&input.rules);
+    let standing = input.standing.clone();
     let (scanned, committed, renewed) = std::thread::scope(|scope| {
-        let ids = &*ids;
+        let (ids, standing) = (&*ids, &standing);
         // The receiver goes with the thread: shards that wait for room in the channel must see that nobody makes any.
-        let commit = scope.spawn(move || commit_loop(committer, from_shards, ids, shared, whole));
+        let commit = scope.spawn(move || commit_loop(committer, from_shards, ids, shared, whole, standing));
         let scanned = run_pool(input, &shared.scanned);
         // Beside the last publication, which mostly waits for the disk.
         let seen = scanned.as_ref().ok().filter(|_| !shared.cancelled.load(Relaxed));
@@ -364,7 +367,7 @@ fn lock(engine: &Engine, cancelled: &AtomicBool) -> Result<PidLock, RunError> {
 }
 
 fn has_files(store: &Store, shared: &Shared) -> Result<bool, StoreError> {
-    let (files, dirs) = crate::store::StoreReader::begin(store)?.counts()?;
+    let (files, dirs) = StoreReader::begin(store)?.counts()?;
     shared.expected.store(u32::try_from(files).unwrap_or(u32::MAX), Relaxed);
     Ok(files + dirs > 0)
 }
@@ -378,6 +381,8 @@ pub(super) struct Scan {
     /// Makes segments; `None` to list files only.
     pub(super) factory: Option<SegmentFactory>,
     pub(super) database: Option<Arc<Database>>,
+    /// What has accepted the names that are published.
+    pub(super) verdicts: Option<u64>,
     pub(super) to_commit: Sender<ToCommit>,
     pub(super) ids: Arc<Ids>,
     pub(super) cancelled: Arc<AtomicBool>,
@@ -420,6 +425,7 @@ pub(super) fn scan_input(engine: &Engine, selected: &Selected, scan: Scan) -> Re
         segment_limits: SegmentLimits { inverter_bytes: config.inverter_bytes, age: config.checkpoint },
         ids: scan.ids,
         rules: base.stack,
+        standing: Standing::new(scan.verdicts, base.fingerprint),
         rule_options: base.options,
         rule_prefix: base.prefix,
         repository: base.repository,
@@ -453,14 +459,15 @@ fn commit_loop(
     ids: &Ids,
     shared: &Shared,
     whole: bool,
+    standing: &Standing,
 ) -> Result<(Committed, Duration), StoreError> {
     let _guard = CancelOnPanic(shared);
     let mut spent = Duration::ZERO;
-    let mut publish = |committer: &mut Committer, complete: bool| {
+    let mut publish = |committer: &mut Committer, complete: bool, verdicts: Option<u64>| {
         let started = Instant::now();
         let before = committer.result().publications;
         let next = NextIds { file: ids.next_file.load(Relaxed), dir: ids.next_dir.load(Relaxed) };
-        let published = committer.publish(next, complete);
+        let published = committer.publish(next, complete, verdicts);
         spent += started.elapsed();
         if published.is_err() {
             // Nothing more can be published, so there is no point in reading on.
@@ -477,7 +484,7 @@ fn commit_loop(
                 committer.sealed(segment, meta);
                 // The last segments of all shards come at about the same time: they are published together.
                 if !last {
-                    publish(&mut committer, false)?;
+                    publish(&mut committer, false, None)?;
                 }
             }
             ToCommit::Failed(error) => {
@@ -487,7 +494,7 @@ fn commit_loop(
         }
     }
     if !shared.cancelled.load(Relaxed) {
-        publish(&mut committer, whole)?;
+        publish(&mut committer, whole, standing.after_run(whole))?;
     }
     Ok((committer.result(), spent))
 }

@@ -132,9 +132,9 @@ impl Verdicts {
         if self.base.options.files {
             let global = self.base.global.as_ref();
             files.extend(nested.iter().flat_map(|nested| repository_rules(nested, global, case)));
-            for (name, kind) in rule_file_names(git) {
-                let display = [&base[..], name].concat();
-                files.extend(read_rules(&dir.join(bytes_path(name)), kind, &display, &base, case));
+            for file in rule_file_names(git) {
+                let display = [&base[..], file.name()].concat();
+                files.extend(read_rules(&dir.join(bytes_path(file.name())), file.kind, &display, &base, case));
             }
         }
         let outer = if nested.is_some() { outer.at_repository() } else { Arc::clone(outer) };

@@ -11,6 +11,7 @@ use super::screen::{Outline, Screen};
 use super::table::{Table, hash};
 use super::translate::expression;
 use super::{Case, Source};
+use xxhash_rust::xxh3::Xxh3Default;
 
 /// A larger file is taken to be empty, as git takes it.
 pub const RULE_FILE_BYTES_MAX: usize = 100 << 20;
@@ -152,6 +153,18 @@ impl RuleFile {
             rules: rules.into(),
             numbers: None,
         }
+    }
+
+    /// Adds all that verdicts depend on to a hash.
+    pub(super) fn hash_into(&self, hasher: &mut Xxh3Default) {
+        let Source { kind, display, base } = &self.source;
+        hasher.update(&[*kind as u8, u8::from(self.case == Case::Sensitive)]);
+        let texts = self.rules.iter().map(|rule| &self.text[rule.text_start..rule.text_end]);
+        for part in [&display[..], base].into_iter().chain(texts) {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        hasher.update(&u64::MAX.to_le_bytes());
     }
 
     /// The rules for names as expressions, with their ids.

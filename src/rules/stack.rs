@@ -8,6 +8,7 @@ use super::file::RuleFile;
 use super::hyperscan::{Database, Scratch};
 use super::in_dir::InDir;
 use super::{Source, SourceKind};
+use xxhash_rust::xxh3::Xxh3Default;
 
 /// A scan of a name is worth it from so many rules for names on that have no key: the tables of the others are as quick.
 const SCAN_RULES_MIN: usize = 4;
@@ -107,6 +108,11 @@ impl Stack {
     /// The files whose rules are relative to `base`.
     pub(crate) fn files_of(&self, base: &[u8]) -> impl Iterator<Item = &Arc<RuleFile>> {
         self.files.iter().filter(move |file| file.source().base == base)
+    }
+
+    /// Adds all that verdicts depend on to a hash.
+    pub(crate) fn hash_into(&self, hasher: &mut Xxh3Default) {
+        self.files.iter().for_each(|file| file.hash_into(hasher));
     }
 
     /// Whether no rule is in force.

@@ -1,5 +1,6 @@
 //! What the workers of a run share: the settings, the store, and what they report.
 
+use super::in_force::Standing;
 use super::ingest::Ids;
 use super::rules_in_dir::{GlobalRules, RuleOptions};
 use crate::counters::{self, Counters};
@@ -39,6 +40,11 @@ pub(crate) struct ScanContext {
     /// The rules for names of the tree, and whether a database of them would be worth its while.
     pub(crate) expressions: Mutex<Expressions>,
     pub(crate) wants_database: AtomicBool,
+    /// Some rule files were not read, because nobody had to know what they say.
+    pub(crate) rules_unread: AtomicBool,
+    /// Shared by whoever holds a directory open whose rule files may be read later.
+    pub(crate) held: Arc<()>,
+    pub(crate) standing: Standing,
     pub(crate) failure: Mutex<Option<StoreError>>,
     /// What the last thread that panicked said.
     pub(crate) panicked: Mutex<Option<String>>,

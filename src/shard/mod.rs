@@ -9,6 +9,8 @@
 //! * `queue`: directories and chunks of files still to do, parcels of content to be indexed.
 //! * `context`: what the workers share.
 //! * `scan`: one directory or chunk: list, rules, stat, compare, fetch.
+//! * `enter`: what is in force in a directory that was just listed.
+//! * `in_force`: the rules of a directory, read when a name there has to be judged.
 //! * `only`: the part of the tree that a run is held to.
 //! * `published`: what the published generation knows of a directory.
 //! * `ingest`: content to terms to segment.
@@ -18,6 +20,8 @@
 //! * `pool`: starts and supervises them.
 
 mod context;
+mod enter;
+mod in_force;
 mod ingest;
 mod only;
 mod outbox;
@@ -30,6 +34,7 @@ mod rules_in_dir;
 mod scan;
 mod worker;
 
+pub(crate) use in_force::Standing;
 pub(crate) use ingest::{Ids, SegmentLimits};
 pub(crate) use only::Only;
 pub(crate) use outbox::ToCommit;

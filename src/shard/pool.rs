@@ -4,6 +4,7 @@
 //! hangs) cannot end either, for the kernel lets it go only when the operation is over.
 
 use super::context::ScanContext;
+use super::in_force::{Above, Base, Made, Standing};
 use super::ingest::{Ids, Ingest, SegmentLimits};
 use super::only::Part;
 use super::outbox::{Outbox, ToCommit};
@@ -57,6 +58,7 @@ pub(crate) struct ScanInput {
     pub(crate) segment_limits: SegmentLimits,
     pub(crate) ids: Arc<Ids>,
     pub(crate) rules: Arc<Stack>,
+    pub(crate) standing: Standing,
     pub(crate) rule_options: RuleOptions,
     pub(crate) rule_prefix: Vec<u8>,
     /// The git repository that the root lies in.
@@ -122,6 +124,8 @@ pub(crate) struct PoolResult {
     /// The rules for names of the tree, and whether a database of them is wanted.
     pub(crate) expressions: Expressions,
     pub(crate) wants_database: bool,
+    /// There are rule files that were not read.
+    pub(crate) rules_unread: bool,
     /// How long the scan took, without the segments that were written after it.
     pub(crate) scan: Duration,
 }
@@ -155,15 +159,19 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
         expressions: Mutex::default(),
         wants_database: AtomicBool::new(input.rules.wants_database()),
         first_ignored: Mutex::default(),
+        rules_unread: AtomicBool::new(false),
+        held: Arc::default(),
+        standing: input.standing,
         failure: Mutex::default(),
         panicked: Mutex::default(),
         io: Mutex::default(),
     };
     let queue = Queue::default();
     let at = DirAt::Open(Arc::new(root));
-    let (known, rules, repository) = (context.store.is_some(), input.rules, input.repository);
-    let (path, only_tracked) = (Vec::new(), false);
-    let job = DirJob { at, id: ROOT, known, path, only, rules, repository, only_tracked, depth: 0 };
+    let (known, made) = (context.store.is_some(), Made { stack: input.rules, only_tracked: false });
+    let base = Base { repository: input.repository, stand: known && context.standing.holds(), made };
+    let (path, above, only_tracked) = (Vec::new(), Above::Base(Arc::new(base)), Some(false));
+    let job = DirJob { at, id: ROOT, known, path, only, above, only_tracked, depth: 0 };
     queue.push(&mut vec![Job::Dir(job)]);
     let cancelled = Arc::clone(&context.cancelled);
     let options = WorkerOptions::default().lookahead(input.lookahead).timeout(input.io_timeout).cancelled(cancelled);
@@ -194,6 +202,7 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
             .unwrap_or_default(),
         expressions: context.expressions.into_inner().unwrap_or_else(PoisonError::into_inner),
         wants_database: context.wants_database.into_inner(),
+        rules_unread: context.rules_unread.into_inner(),
         io: context.io.into_inner().unwrap_or_else(PoisonError::into_inner),
         scan,
     })

@@ -10,6 +10,7 @@ use crate::store::{Store, StoreReader};
 use leindex_fallback::Meta;
 
 /// What the published generation holds of one directory, sorted by name.
+#[derive(Default)]
 pub(super) struct Published {
     names: Vec<u8>,
     pub(super) entries: Vec<((u32, u32), Entry)>,
@@ -17,18 +18,23 @@ pub(super) struct Published {
 
 impl Published {
     pub(super) fn load(store: Option<&Store>, job: &DirJob) -> Result<Published, StoreError> {
-        let mut published = Published { names: Vec::new(), entries: Vec::new() };
-        if job.known
-            && let Some(store) = store
-        {
-            StoreReader::begin(store)?.for_each_child(job.id, |child| {
-                let start = published.names.len() as u32;
-                published.names.extend_from_slice(child.name);
-                published.entries.push(((start, published.names.len() as u32), child.entry));
-                Ok(())
-            })?;
-        }
+        let mut published = Published::default();
+        published.load_again(store, job)?;
         Ok(published)
+    }
+
+    /// As [`Published::load`], in the memory of another directory's.
+    pub(super) fn load_again(&mut self, store: Option<&Store>, job: &DirJob) -> Result<(), StoreError> {
+        let Published { names, entries } = self;
+        names.clear();
+        entries.clear();
+        let Some(store) = store.filter(|_| job.known) else { return Ok(()) };
+        StoreReader::begin(store)?.for_each_child(job.id, |child| {
+            let start = names.len() as u32;
+            names.extend_from_slice(child.name);
+            entries.push(((start, names.len() as u32), child.entry));
+            Ok(())
+        })
     }
 
     fn name(&self, at: usize) -> &[u8] {

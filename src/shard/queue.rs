@@ -38,6 +38,8 @@ struct State {
     outstanding: usize,
     /// Readers that may still hand over parcels.
     readers: usize,
+    /// Workers that wait for work.
+    waiting: usize,
     closed: bool,
 }
 
@@ -64,8 +66,14 @@ impl Queue {
         state.outstanding += jobs.len();
         let many = jobs.len() > 1;
         state.jobs.append(jobs);
+        let waits = state.waiting > 0;
         drop(state);
-        if many { self.work.notify_all() } else { self.work.notify_one() }
+        // A call of the kernel for each directory is worth sparing.
+        match (waits, many) {
+            (false, _) => {}
+            (true, false) => self.work.notify_one(),
+            (true, true) => self.work.notify_all(),
+        }
     }
 
     /// Ends one job that was taken.
@@ -91,9 +99,16 @@ impl Queue {
             match Self::next_for_shard(&mut state, &self.space) {
                 Next::Work(work) => return Some(work),
                 Next::Done => return None,
-                Next::Wait => state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Next::Wait => state = self.wait_for_work(state),
             }
         }
+    }
+
+    fn wait_for_work<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        state.waiting += 1;
+        let mut state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
+        state
     }
 
     fn next_for_shard(state: &mut State, space: &Condvar) -> Next {
@@ -122,7 +137,7 @@ impl Queue {
         loop {
             match Self::next_for_reader(&mut state) {
                 Ok(Some(job)) => return Some(job),
-                Ok(None) => state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Ok(None) => state = self.wait_for_work(state),
                 Err(Finished) => return None,
             }
         }

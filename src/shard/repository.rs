@@ -3,7 +3,7 @@
 use crate::rules::{RULE_FILE_BYTES_MAX, Tracked};
 use leindex_fallback::within;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -49,6 +49,25 @@ impl Repository {
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let of = |(dir, common): &(PathBuf, PathBuf)| vec![dir.join("index"), common.join("info/exclude")];
         self.directories.as_ref().map(of).unwrap_or_default()
+    }
+
+    /// What tells git's index from any other: its length, and the hash that git puts at its end. Empty when there is none,
+    /// `None` when that cannot be told, because git was told to leave the hash out.
+    pub(crate) fn index_hash(&self) -> Option<Vec<u8>> {
+        const HASH_BYTES: u64 = 20;
+        let Some((dir, _)) = &self.directories else { return Some(Vec::new()) };
+        let path = dir.join("index");
+        in_time(&path.clone(), move || {
+            let mut file = match fs::File::open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(Vec::new()),
+                opened => opened.ok()?,
+            };
+            let end = file.seek(io::SeekFrom::End(0)).ok()?;
+            file.seek(io::SeekFrom::Start(end.checked_sub(HASH_BYTES)?)).ok()?;
+            let mut hash = Vec::new();
+            file.take(HASH_BYTES).read_to_end(&mut hash).ok()?;
+            hash.iter().any(|&byte| byte != 0).then(|| [&end.to_le_bytes()[..], &hash].concat())
+        })
     }
 
     /// The content of `info/exclude`.

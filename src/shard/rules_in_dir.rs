@@ -2,7 +2,8 @@
 
 use super::repository::Repository;
 use crate::rules::{Case, RULE_FILE_BYTES_MAX, RuleFile, Source, SourceKind, Stack};
-use leindex_fallback::{Dir, Fetch, Kind, Listing, Worker};
+use leindex_fallback::{Dir, Fetch, Worker};
+use std::ffi::CStr;
 use std::sync::Arc;
 
 /// From so many rules in one file on, runs take noticeably longer.
@@ -21,19 +22,32 @@ pub(crate) struct RuleOptions {
     pub(crate) case: Case,
 }
 
-/// The names of rule files, with what they are; `.gitignore` only where git would read it.
-pub(crate) fn rule_file_names(git: bool) -> impl Iterator<Item = (&'static [u8], SourceKind)> {
-    let names: [(&[u8], SourceKind); 3] = [
-        (b".gitignore", SourceKind::Gitignore),
-        (b".ignore", SourceKind::Ignore),
-        (b".leindexignore", SourceKind::Leindexignore),
+/// A name that rule files have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RuleFileName {
+    name: &'static CStr,
+    pub(crate) kind: SourceKind,
+}
+
+impl RuleFileName {
+    pub(crate) fn name(self) -> &'static [u8] {
+        self.name.to_bytes()
+    }
+}
+
+/// The names of rule files; `.gitignore` only where git would read it.
+pub(crate) fn rule_file_names(git: bool) -> impl Iterator<Item = RuleFileName> {
+    let names = [
+        RuleFileName { name: c".gitignore", kind: SourceKind::Gitignore },
+        RuleFileName { name: c".ignore", kind: SourceKind::Ignore },
+        RuleFileName { name: c".leindexignore", kind: SourceKind::Leindexignore },
     ];
-    names.into_iter().filter(move |(_, kind)| git || *kind != SourceKind::Gitignore)
+    names.into_iter().filter(move |file| git || file.kind != SourceKind::Gitignore)
 }
 
 /// Whether a file of this name holds rules.
 pub(crate) fn is_rule_file(name: &std::ffi::OsStr) -> bool {
-    rule_file_names(true).any(|(rules, _)| name.as_encoded_bytes() == rules)
+    rule_file_names(true).any(|rules| name.as_encoded_bytes() == rules.name())
 }
 
 /// Names of directories that hold the data of a version control system, or another index of this engine. Only a rule of
@@ -42,12 +56,12 @@ pub fn is_private_data(name: &[u8]) -> bool {
     matches!(name, b".git" | b".hg" | b".svn" | b".jj" | b".leindex-engine")
 }
 
-/// The rules of the directory `path` (relative, with a slash at its end unless it is empty), whose parent's rules are
-/// `outer`. `failed` is told of a rule file that is there and cannot be read.
+/// The rules of a directory with these rule files, whose parent's rules are `outer`. `failed` is told of one that cannot be
+/// read.
 pub(super) fn rules_of(
     io: &mut dyn Worker,
     dir: &Arc<Dir>,
-    listing: &Listing,
+    rule_files: &[RuleFileName],
     outer: &Arc<Stack>,
     place: &RulePlace<'_>,
     failed: &mut dyn FnMut(&[u8], String),
@@ -55,18 +69,9 @@ pub(super) fn rules_of(
     let nested = place.nested.into_iter();
     let mut files: Vec<RuleFile> =
         nested.flat_map(|nested| repository_rules(nested, place.global, place.case)).collect();
-    for (name, kind) in rule_file_names(place.git) {
-        let found = (0..listing.len()).find(|&i| listing.name(i) == name && listing.kind(i) == Kind::File);
-        let Some(index) = found else { continue };
-        let request = Fetch {
-            dir,
-            name: listing.c_name(index),
-            size: 4096,
-            limit: RULE_FILE_BYTES_MAX as u64,
-            cut: false,
-            token: 0,
-        };
-        let display = [place.path, name].concat();
+    for &RuleFileName { name, kind } in rule_files {
+        let request = Fetch { dir, name, size: 4096, limit: RULE_FILE_BYTES_MAX as u64, cut: false, token: 0 };
+        let display = [place.path, name.to_bytes()].concat();
         let mut each = |fetched: leindex_fallback::Fetched<'_>| match fetched.result {
             Ok(content) => {
                 let source = Source { kind, display: display.clone(), base: place.path.to_vec() };
@@ -77,7 +82,7 @@ pub(super) fn rules_of(
                 }
                 files.push(file);
             }
-            Err(error) => failed(name, error.to_string()),
+            Err(error) => failed(name.to_bytes(), error.to_string()),
         };
         io.fetch(request, &mut each);
         io.finish(&mut each);
@@ -122,7 +127,6 @@ pub(crate) fn repository_rules(
 pub(super) struct RulePlace<'a> {
     /// Path of the directory relative to the root of the rules, ending in a slash unless empty.
     pub(super) path: &'a [u8],
-    pub(super) git: bool,
     pub(super) case: Case,
     /// The repository that begins here, within the tree, and the global rules that hold in it.
     pub(super) nested: Option<&'a Repository>,

@@ -1,18 +1,17 @@
 //! One directory, or one chunk of a large one: list, rules, stat, compare with the published generation, fetch.
 
 use super::context::ScanContext;
+use super::in_force::{Above, Place, Verdict};
 use super::ingest::{FileInfo, Found};
 use super::only::{Part, wanted};
 use super::outbox::Outbox;
 use super::published::{Fate, Published, is_unchanged};
 use super::queue::Queue;
-use super::repository::Repository;
-use super::rules_in_dir::{RulePlace, is_private_data, rules_of};
 use crate::counters::{self, Counters};
 use crate::error::{Skip, StoreError, may_pass};
 use crate::limits::{CHUNK_FILES, DEPTH_MAX, NAME_BYTES_MAX, STAT_FILES};
-use crate::record::{DirId, DirRecord, FileMeta, Gone, Removal, bytes_path, now_ns};
-use crate::rules::{InDir, Scratch, SourceKind, Stack};
+use crate::record::{DirId, DirRecord, FileMeta, Gone, Removal, now_ns};
+use crate::rules::{Match, Scratch};
 use crate::store::schema::Entry;
 use leindex_fallback::{Dir, Fetch, FetchError, Fetched, Kind, Listing, Meta, Worker};
 use std::ffi::CString;
@@ -36,11 +35,11 @@ pub(super) struct DirJob {
     pub(super) path: Vec<u8>,
     /// What of the directory to look at.
     pub(super) only: Part,
-    pub(super) rules: Arc<Stack>,
-    /// The git repository that it lies in.
-    pub(super) repository: Option<Arc<Repository>>,
-    /// A rule excludes it, and git tracks something below it: only that is accepted.
-    pub(super) only_tracked: bool,
+    /// What is in force in the directory that it lies in.
+    pub(super) above: Above,
+    /// A rule excludes it, and git tracks something below it: only that is accepted. `None` if its name was not judged,
+    /// because the verdict on it stands.
+    pub(super) only_tracked: Option<bool>,
     pub(super) depth: usize,
 }
 
@@ -62,8 +61,15 @@ pub(super) struct FilesJob {
 struct Pick {
     index: u32,
     published: Option<FileMeta>,
-    /// Known already when the listing did not say what kind of entry it is.
-    meta: Option<Meta>,
+    /// Known already when the listing did not say what kind of entry it is, and of rule files.
+    meta: Option<Stat>,
+}
+
+/// Metadata, and when it was asked for: nanoseconds since the epoch.
+#[derive(Clone, Copy)]
+pub(super) struct Stat {
+    pub(super) meta: Meta,
+    pub(super) at_ns: i64,
 }
 
 /// What becomes of content: indexed on the spot, or handed to a shard.
@@ -77,13 +83,28 @@ pub(super) struct Scanner<'r> {
     pub(super) context: &'r ScanContext,
     pub(super) queue: &'r Queue,
     pub(super) counters: &'r Counters,
-    io: Box<dyn Worker>,
+    pub(super) io: Box<dyn Worker>,
     in_flight: InFlight,
-    path: Vec<u8>,
+    /// Of the entry that is being looked at, as rules see it.
+    pub(super) path: Vec<u8>,
     jobs: Vec<Job>,
-    /// A listing whose directory is done, for its memory.
-    spare: Listing,
-    scratch: Scratch,
+    spare: Spare,
+    pub(super) scratch: Scratch,
+}
+
+/// The memory of larger directories is not kept.
+const SPARE_ENTRIES_MAX: usize = 16 << 10;
+
+/// What was made for a directory that is done, for its memory: threads that allocate for each directory anew wait for each
+/// other, in an allocator that shares pools.
+#[derive(Default)]
+struct Spare {
+    listing: Listing,
+    published: Published,
+    fates: Vec<Fate>,
+    picks: Vec<Pick>,
+    wanted: Vec<u32>,
+    stats: Vec<Option<io::Result<Meta>>>,
 }
 
 /// Files whose content was asked for.
@@ -110,25 +131,16 @@ impl InFlight {
     }
 }
 
-/// What decides about the entries of a directory.
-struct Place<'a> {
-    rules: &'a InDir<'a>,
-    repository: Option<&'a Repository>,
-    only_tracked: bool,
-}
-
 /// A directory found in another one.
 struct SubDir<'a> {
     name: &'a [u8],
     entry: Option<Entry>,
     only: Part,
-    rules: Arc<Stack>,
-    repository: Option<Arc<Repository>>,
-    only_tracked: bool,
+    above: Above,
+    only_tracked: Option<bool>,
 }
 
 /// The listing of a directory, sorted out.
-#[derive(Default)]
 struct Sorted {
     picks: Vec<Pick>,
     new_dirs: Vec<DirRecord>,
@@ -145,7 +157,7 @@ impl<'r> Scanner<'r> {
             in_flight,
             path: Vec::new(),
             jobs: Vec::new(),
-            spare: Listing::new(),
+            spare: Spare::default(),
             scratch: Scratch::default(),
         }
     }
@@ -183,7 +195,7 @@ impl<'r> Scanner<'r> {
         };
         let listed = opened.map_err(|error| ("open directory", error)).and_then(|dir| {
             let watched = self.context.watches.as_ref().map(|watches| (watches, watches.directory(&job.path)));
-            let mut listing = std::mem::take(&mut self.spare);
+            let mut listing = std::mem::take(&mut self.spare.listing);
             self.io.list(&dir, &mut listing).map_err(|error| ("list", error))?;
             if let Some((watches, Err(why))) = watched {
                 watches.fail(&job.path, &why);
@@ -216,7 +228,10 @@ impl<'r> Scanner<'r> {
         // Unless others work on the rest of it.
         if let Some(mut listing) = Arc::into_inner(job.listing) {
             listing.clear();
-            self.spare = listing;
+            self.spare.listing = listing;
+        }
+        if job.picks.capacity() <= SPARE_ENTRIES_MAX {
+            self.spare.picks = job.picks;
         }
     }
 
@@ -239,6 +254,8 @@ impl<'r> Scanner<'r> {
                 Ok(published) => published.report_gone(job, &vec![Fate::Gone; published.entries.len()], sink.outbox()),
                 Err(error) => self.context.fail(error),
             }
+        } else {
+            self.context.standing.doubt();
         }
         let path = job.path.strip_suffix(b"/").unwrap_or(&job.path).to_vec();
         let gone = error.kind() == io::ErrorKind::NotFound;
@@ -256,98 +273,63 @@ impl<'r> Scanner<'r> {
         listing: &mut Listing,
         sink: &mut dyn Sink,
     ) -> Result<Sorted, StoreError> {
-        let nested = self.nested_repository(job, listing);
-        let rules = self.rules(job, dir, listing, nested.as_deref(), sink);
-        let only_tracked = job.only_tracked && nested.is_none();
-        let repository = nested.or_else(|| job.repository.clone());
-        let published = Published::load(self.context.store.as_ref(), job)?;
-        let mut fates = vec![Fate::Gone; published.entries.len()];
-        let mut sorted = Sorted::default();
+        let mut published = std::mem::take(&mut self.spare.published);
+        published.load_again(self.context.store.as_ref(), job)?;
+        let (in_force, stats) = self.enter(job, dir, listing, &published, sink);
+        let mut fates = std::mem::take(&mut self.spare.fates);
+        fates.clear();
+        fates.resize(published.entries.len(), Fate::Gone);
+        let mut sorted = Sorted { picks: std::mem::take(&mut self.spare.picks), new_dirs: Vec::new() };
+        sorted.picks.clear();
         self.path.clear();
         self.path.extend_from_slice(&self.context.rule_prefix);
         self.path.extend_from_slice(&job.path);
         let base = self.path.len();
-        let in_dir = rules.in_dir(&self.path);
+        let mut place = None;
         for index in 0..listing.len() {
             let Some(only) = wanted(&job.only, listing.name(index)) else { continue };
-            let mut meta = None;
-            if listing.kind(index) == Kind::Unknown {
-                meta = self.stat(dir, listing, index, &job.path);
-                listing.set_kind(index, meta.map_or(Kind::Unknown, |meta: Meta| meta.kind));
-            }
-            self.path.truncate(base);
-            self.path.extend_from_slice(listing.name(index));
-            let place = Place { rules: &in_dir, repository: repository.as_deref(), only_tracked };
-            let Some(only_tracked) = self.accepts(job, listing, index, &place) else { continue };
-            let known = published.find(listing.name(index));
+            let early = stats.iter().find(|(at, _)| *at == index).map(|(_, stat)| *stat);
+            let meta = match early {
+                None if listing.kind(index) == Kind::Unknown => self.stat(dir, listing, index, &job.path),
+                early => early.flatten(),
+            };
+            let (name, kind) = (listing.name(index), listing.kind(index));
+            let known = published.find(name);
             let entry = known.map(|at| published.entries[at].1);
-            match (listing.kind(index), entry) {
-                (Kind::Dir, _) => {
-                    if let Some(at) = known {
-                        fates[at] = if matches!(entry, Some(Entry::Dir(_))) { Fate::Same } else { Fate::Swapped };
-                    }
-                    let (name, rules, repository) = (listing.name(index), Arc::clone(&rules), repository.clone());
-                    let sub = SubDir { name, entry, only, rules, repository, only_tracked };
-                    self.sub_dir(job, dir, sub, &mut sorted);
-                }
-                (_, entry) => {
-                    let file = match entry {
-                        Some(Entry::File(meta)) => Some(meta),
-                        _ => None,
-                    };
-                    if let Some(at) = known {
-                        fates[at] = if file.is_some() { Fate::Same } else { Fate::Swapped };
-                    }
-                    sorted.picks.push(Pick { index: index as u32, published: file, meta });
-                }
+            let is_as_published =
+                matches!((kind, entry), (Kind::File, Some(Entry::File(_))) | (Kind::Dir, Some(Entry::Dir(_))));
+            let only_tracked = if is_as_published && in_force.stand {
+                counters::add(&self.counters.seen, u64::from(kind == Kind::File));
+                None
+            } else {
+                self.path.truncate(base);
+                self.path.extend_from_slice(name);
+                let made = self.made(&in_force, sink);
+                let place = place.get_or_insert_with(|| self.place(&in_force, made, base));
+                let Some(only_tracked) = self.accepts(job, listing, index, place) else { continue };
+                Some(only_tracked)
+            };
+            if let Some(at) = known {
+                fates[at] = if is_as_published { Fate::Same } else { Fate::Swapped };
             }
+            if kind == Kind::Dir {
+                let above = Above::Dir(Arc::clone(&in_force));
+                self.sub_dir(job, dir, SubDir { name, entry, only, above, only_tracked }, &mut sorted);
+            } else {
+                let published = entry.and_then(|entry| entry.file());
+                sorted.picks.push(Pick { index: index as u32, published, meta });
+            }
+        }
+        // A rule file that is not published cannot tell the next run whether it has changed.
+        let is_picked = |index: usize| sorted.picks.binary_search_by_key(&(index as u32), |pick| pick.index).is_ok();
+        if stats.iter().any(|(index, _)| wanted(&job.only, listing.name(*index)).is_some() && !is_picked(*index)) {
+            self.context.standing.doubt();
         }
         published.report_gone(job, &fates, sink.outbox());
+        if published.entries.len() <= SPARE_ENTRIES_MAX {
+            (self.spare.published, self.spare.fates) = (published, fates);
+        }
         Ok(sorted)
-    }
-
-    /// The repository that begins in this directory, unless it is the one that the tree lies in.
-    fn nested_repository(&self, job: &DirJob, listing: &Listing) -> Option<Arc<Repository>> {
-        if !(0..listing.len()).any(|i| listing.name(i) == b".git") {
-            return None;
-        }
-        let base = [&self.context.rule_prefix[..], &job.path].concat();
-        let root = self.context.root_path.join(bytes_path(&job.path));
-        let repository = Repository::begins(&root, base, job.repository.as_deref()).map(Arc::new)?;
-        if let Some(watches) = &self.context.watches {
-            repository.files().iter().for_each(|file| watches.file(file, &job.path));
-        }
-        Some(repository)
-    }
-
-    fn rules(
-        &mut self,
-        job: &DirJob,
-        dir: &Arc<Dir>,
-        listing: &Listing,
-        nested: Option<&Repository>,
-        sink: &mut dyn Sink,
-    ) -> Arc<Stack> {
-        let options = &self.context.rule_options;
-        let git = job.repository.is_some() || nested.is_some() || options.git_everywhere;
-        let is_rule_file =
-            |i: usize| listing.name(i).ends_with(b"ignore") && matches!(listing.name(i).first(), Some(b'.'));
-        if !options.files || nested.is_none() && !(0..listing.len()).any(is_rule_file) {
-            return Arc::clone(&job.rules);
-        }
-        // Fetching a rule file uses the same queue as files of content do; those come first.
-        self.finish(sink);
-        let path = [&self.context.rule_prefix[..], &job.path].concat();
-        let place = RulePlace { path: &path, git, case: options.case, nested, global: self.context.global.as_ref() };
-        // The file is skipped and counted when its own turn comes, for the same reason.
-        let mut failed = |name: &[u8], reason: String| {
-            tracing::warn!(path = %[&job.path[..], name].concat().escape_ascii(), reason, "rules not read");
-        };
-        let rules = rules_of(&mut *self.io, dir, listing, &job.rules, &place, &mut failed);
-        if !Arc::ptr_eq(&rules, &job.rules) {
-            self.context.note_rules(&rules, &path);
-        }
-        rules
     }
 
     /// Whether the entry is to be looked at, and of a directory whether only what git tracks in it is; counts it if not.
@@ -362,23 +344,14 @@ impl<'r> Scanner<'r> {
         if !is_dir {
             counters::add(&self.counters.seen, 1);
         }
-        let hidden = !self.context.rule_options.hidden && name.first() == Some(&b'.');
-        let verdict = place.rules.verdict(&self.path, is_dir, &mut self.scratch);
-        let by_command_line = verdict.is_some_and(|found| found.source.kind == SourceKind::CommandLine);
-        let data = (is_dir || name == b".git") && is_private_data(name) && !by_command_line;
-        // Rules of git's do not ignore what it tracks; other rules do.
-        let by_rule = verdict.is_some_and(|found| found.ignored);
-        let is_gits = verdict.is_none_or(|found| found.source.kind <= SourceKind::Gitignore);
-        let ignored = by_rule || place.only_tracked && !by_command_line;
-        let may_be_lifted = !hidden && !data && ignored && (is_gits || !by_rule);
-        let tracked = may_be_lifted && place.repository.is_some_and(|git| git.tracks(&self.path, is_dir));
-        if hidden || data || ignored && !tracked {
-            counters::add(if is_dir { &self.counters.ignored_dirs } else { &self.counters.ignored }, 1);
-            if let (Some(found), false) = (verdict, hidden || data) {
-                self.note_ignored(&found);
+        let tracked = match place.verdict(&self.path, name, is_dir, &mut self.scratch) {
+            Verdict::Accepted { tracked } => tracked,
+            Verdict::Ignored(found) => {
+                counters::add(if is_dir { &self.counters.ignored_dirs } else { &self.counters.ignored }, 1);
+                found.inspect(|found| self.note_ignored(found));
+                return None;
             }
-            return None;
-        }
+        };
         let reason = match kind {
             Kind::File | Kind::Dir if name.len() > NAME_BYTES_MAX => "the name is too long",
             Kind::File => return Some(tracked),
@@ -402,7 +375,7 @@ impl<'r> Scanner<'r> {
         self.context.index_dir.as_deref().and_then(|index| index.strip_prefix(path)) == Some(name)
     }
 
-    fn note_ignored(&self, found: &crate::rules::Match<'_>) {
+    fn note_ignored(&self, found: &Match<'_>) {
         let mut first = self.context.first_ignored.lock().unwrap_or_else(PoisonError::into_inner);
         first.get_or_insert_with(|| {
             let source = String::from_utf8_lossy(&found.source.display);
@@ -411,7 +384,7 @@ impl<'r> Scanner<'r> {
     }
 
     fn sub_dir(&mut self, job: &DirJob, dir: &Arc<Dir>, sub: SubDir<'_>, sorted: &mut Sorted) {
-        let SubDir { name, entry, only, rules, repository, only_tracked } = sub;
+        let SubDir { name, entry, only, above, only_tracked } = sub;
         let (id, known) = match entry {
             Some(Entry::Dir(id)) => (id, true),
             _ => (self.context.ids.dir(), false),
@@ -423,7 +396,7 @@ impl<'r> Scanner<'r> {
         let path = [&job.path[..], name, b"/"].concat();
         let at = DirAt::In(Arc::clone(dir), c_name);
         let depth = job.depth + 1;
-        self.jobs.push(Job::Dir(DirJob { at, id, known, path, only, rules, repository, only_tracked, depth }));
+        self.jobs.push(Job::Dir(DirJob { at, id, known, path, only, above, only_tracked, depth }));
     }
 
     fn files(&mut self, job: &FilesJob, sink: &mut dyn Sink) {
@@ -435,8 +408,8 @@ impl<'r> Scanner<'r> {
             listed.lock().unwrap_or_else(PoisonError::into_inner).extend(job.picks.iter().map(path));
             return;
         }
-        let stat_ns = now_ns();
-        let mut stats = Vec::with_capacity(STAT_FILES);
+        let at_ns = now_ns();
+        let mut stats = std::mem::take(&mut self.spare.stats);
         for picks in job.picks.chunks(STAT_FILES) {
             if self.context.cancelled.load(Relaxed) {
                 return;
@@ -447,21 +420,24 @@ impl<'r> Scanner<'r> {
                     return;
                 }
                 let meta = stat.and_then(|stat| self.judge(stat, &job.listing, pick.index as usize, &job.path));
-                match meta.or(pick.meta) {
-                    Some(meta) => self.file(job, pick, meta, stat_ns, sink),
+                match meta.map(|meta| Stat { meta, at_ns }).or(pick.meta) {
+                    Some(stat) => self.file(job, pick, stat, sink),
                     None => remove_published(pick.published, job, pick.index as usize, sink.outbox()),
                 }
             }
         }
+        self.spare.stats = stats;
     }
 
     /// The one stat of each of `picks`, in their order; `None` for one whose metadata is known already.
     fn stat_batch(&mut self, job: &FilesJob, picks: &[Pick], stats: &mut Vec<Option<io::Result<Meta>>>) {
-        let wanted: Vec<u32> = picks.iter().filter(|pick| pick.meta.is_none()).map(|pick| pick.index).collect();
+        let wanted = &mut self.spare.wanted;
+        wanted.clear();
+        wanted.extend(picks.iter().filter(|pick| pick.meta.is_none()).map(|pick| pick.index));
         counters::add(&self.counters.stat_calls, wanted.len() as u64);
         stats.clear();
         stats.resize_with(picks.len(), || None);
-        self.io.stat_batch(&job.dir, &job.listing, &wanted, &mut |index, stat| {
+        self.io.stat_batch(&job.dir, &job.listing, wanted, &mut |index, stat| {
             // Picks are in the order of their indices: that of the listing.
             if let Ok(position) = picks.binary_search_by_key(&index, |pick| pick.index) {
                 stats[position] = Some(stat);
@@ -469,13 +445,13 @@ impl<'r> Scanner<'r> {
         });
     }
 
-    fn file(&mut self, job: &FilesJob, pick: &Pick, meta: Meta, stat_ns: i64, sink: &mut dyn Sink) {
+    fn file(&mut self, job: &FilesJob, pick: &Pick, Stat { meta, at_ns }: Stat, sink: &mut dyn Sink) {
         let index = pick.index as usize;
         if pick.published.is_some_and(|published| is_unchanged(&published, &meta, self.context.file_bytes_max)) {
             return counters::add(&self.counters.unchanged, 1);
         }
         let name = job.listing.name(index);
-        let info = FileInfo { parent: job.id, name: name.to_vec(), meta, stat_ns, published: pick.published };
+        let info = FileInfo { parent: job.id, name: name.to_vec(), meta, stat_ns: at_ns, published: pick.published };
         if meta.size > self.context.file_bytes_max {
             return too_large(info, self.context, self.counters, sink);
         }
@@ -487,11 +463,14 @@ impl<'r> Scanner<'r> {
         io.fetch(request, &mut |fetched| fetched_file(in_flight, context, counters, sink, fetched));
     }
 
-    /// The one stat of an entry whose kind the listing did not say.
-    fn stat(&mut self, dir: &Dir, listing: &Listing, index: usize, path: &[u8]) -> Option<Meta> {
+    /// The one stat of an entry, ahead of all others, which notes what kind of entry it is: unknown, when it has failed.
+    pub(super) fn stat(&mut self, dir: &Dir, listing: &mut Listing, index: usize, path: &[u8]) -> Option<Stat> {
         counters::add(&self.counters.stat_calls, 1);
+        let at_ns = now_ns();
         let stat = self.io.stat(dir, listing, index);
-        self.judge(stat, listing, index, path)
+        let meta = self.judge(stat, listing, index, path);
+        listing.set_kind(index, meta.map_or(Kind::Unknown, |meta| meta.kind));
+        meta.map(|meta| Stat { meta, at_ns })
     }
 
     /// The metadata of an entry, if it is to be had and says what the listing said. A failure is reported here.

@@ -57,8 +57,15 @@ pub(crate) struct Store {
 /// Counts the transactions of this process, because LMDB must not be resized while there is one.
 #[derive(Debug, Default)]
 struct ReaderGate {
-    open: Mutex<usize>,
+    open: Mutex<Open>,
     closed_one: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    transactions: usize,
+    /// Somebody waits until there is none.
+    awaited: bool,
 }
 
 /// A read transaction that counts in the gate until it is dropped.
@@ -80,8 +87,11 @@ struct Ticket(Arc<ReaderGate>);
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        *self.0.open.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.0.closed_one.notify_all();
+        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.transactions -= 1;
+        if open.awaited {
+            self.0.closed_one.notify_all();
+        }
     }
 }
 
@@ -140,7 +150,7 @@ impl Store {
     pub(crate) fn read(&self) -> Result<ReadTxn, StoreError> {
         let ticket = {
             let mut open = self.readers.open.lock().unwrap_or_else(PoisonError::into_inner);
-            *open += 1;
+            open.transactions += 1;
             Ticket(Arc::clone(&self.readers))
         };
         Ok(ReadTxn { txn: self.env.clone().static_read_txn()?, _ticket: ticket })
@@ -232,13 +242,17 @@ impl Store {
     fn grow(&self) -> Result<(), StoreError> {
         let deadline = Instant::now() + RESIZE_PATIENCE;
         let mut open = self.readers.open.lock().unwrap_or_else(PoisonError::into_inner);
-        while *open > 0 {
+        while open.transactions > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let why = format!("the metadata map is full and {open} snapshots of this process keep it from growing");
+                let snapshots = open.transactions;
+                let why =
+                    format!("the metadata map is full and {snapshots} snapshots of this process keep it from growing");
                 return Err(StoreError::Io(io::Error::other(why)));
             }
+            open.awaited = true;
             open = self.readers.closed_one.wait_timeout(open, left).unwrap_or_else(PoisonError::into_inner).0;
+            open.awaited = false;
         }
         let bytes = self.env.info().map_size * 2;
         tracing::info!(bytes, "growing the metadata map");
@@ -421,7 +435,7 @@ mod tests {
                 store.write(|txn, tables| Ok(tables.meta.put(txn, b"k", &value)?)).unwrap();
             })
         };
-        while store.readers.open.try_lock().is_ok_and(|open| *open != 1) {}
+        while store.readers.open.try_lock().is_ok_and(|open| open.transactions != 1) {}
         assert_eq!(store.tables().meta.get(&txn, b"k").unwrap(), None);
         drop(txn);
         writer.join().unwrap();

@@ -2,8 +2,9 @@
 
 use super::env::{ReadTxn, Store, Tables};
 use super::schema::{
-    Entry, META_FORMAT, META_ORPHANS, META_PUBLISHED, META_RULES, META_TEXT, Published, damaged, decode_entry,
-    decode_ids, decode_place, decode_published, entry_key, id_key, split_entry_key, unseal,
+    Entry, META_FORMAT, META_ORPHANS, META_PUBLISHED, META_RULES, META_TEXT, META_VERDICTS, Published, damaged,
+    decode_entry, decode_ids, decode_place, decode_published, decode_verdicts, entry_key, id_key, split_entry_key,
+    unseal,
 };
 use crate::error::StoreError;
 use crate::limits::DEPTH_MAX;
@@ -64,6 +65,14 @@ impl StoreReader {
         let (fingerprint, bytes) =
             value.split_first_chunk::<8>().ok_or_else(|| damaged("compiled rules", META_RULES))?;
         Ok(Some((u64::from_le_bytes(*fingerprint), bytes.to_vec())))
+    }
+
+    /// The fingerprint of what has decided, beside the rule files that are published, that the names of the published
+    /// generation are accepted; `None` when that is not known of all of them.
+    pub(crate) fn verdicts(&self) -> Result<Option<u64>, StoreError> {
+        let Some(value) = self.tables.meta.get(&self.txn, META_VERDICTS)? else { return Ok(None) };
+        let (generation, fingerprint) = decode_verdicts(value)?;
+        Ok((generation == self.published()?.generation).then_some(fingerprint))
     }
 
     /// Whether the directory is known.

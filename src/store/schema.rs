@@ -13,6 +13,7 @@ pub(crate) const META_FORMAT: &[u8] = b"format";
 pub(crate) const META_PUBLISHED: &[u8] = b"published";
 pub(crate) const META_TEXT: &[u8] = b"text";
 pub(crate) const META_RULES: &[u8] = b"rules";
+pub(crate) const META_VERDICTS: &[u8] = b"verdicts";
 pub(crate) const META_INTENT: &[u8] = b"intent";
 pub(crate) const META_ORPHANS: &[u8] = b"orphans";
 pub(crate) const META_SYMBOLS: &[u8] = b"symbols";
@@ -31,6 +32,16 @@ const HAS_HASH: u8 = 1 << 7;
 pub(crate) enum Entry {
     File(FileMeta),
     Dir(DirId),
+}
+
+impl Entry {
+    /// What is known of a file.
+    pub(crate) fn file(self) -> Option<FileMeta> {
+        match self {
+            Entry::File(meta) => Some(meta),
+            Entry::Dir(_) => None,
+        }
+    }
 }
 
 /// The published generation.
@@ -211,6 +222,19 @@ pub(crate) fn decode_ids(key: &[u8], value: &[u8]) -> Result<Vec<u32>, StoreErro
         Ok(ids.iter().map(|id| u32::from_le_bytes(*id)).collect())
     } else {
         Err(damaged("list of ids", key))
+    }
+}
+
+pub(crate) fn encode_verdicts(generation: u64, fingerprint: u64) -> Vec<u8> {
+    seal(META_VERDICTS, [generation.to_le_bytes(), fingerprint.to_le_bytes()].concat())
+}
+
+/// The generation whose names were accepted, and the fingerprint of what has accepted them.
+pub(crate) fn decode_verdicts(value: &[u8]) -> Result<(u64, u64), StoreError> {
+    let body = unseal("verdicts", META_VERDICTS, value)?;
+    match body.as_chunks::<8>() {
+        ([generation, fingerprint], []) => Ok((u64::from_le_bytes(*generation), u64::from_le_bytes(*fingerprint))),
+        _ => Err(damaged("verdicts", META_VERDICTS)),
     }
 }
 

@@ -246,7 +246,7 @@ mod tests {
         let batches = [Batch { dirs: vec![], files: files.iter().map(record).collect(), removals }];
         let next = Published { generation, ..Published::default() };
         store.write_intent(&next, &batches, |_, _| false).unwrap();
-        store.publish_intent(&next, &batches, b"").unwrap();
+        store.publish_intent(&next, &batches, b"", None).unwrap();
     }
 
     fn symbols(name: &str, id: FileId, len: usize) -> FileSymbols {

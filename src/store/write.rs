@@ -4,9 +4,9 @@ use super::env::{Store, Tables};
 use super::intent::{read_batches, write_batches};
 use super::read::StoreReader;
 use super::schema::{
-    Entry, FORMAT, META_FORMAT, META_INTENT, META_ORPHANS, META_PUBLISHED, META_RULES, META_TEXT, Published,
-    decode_entry, decode_intent, decode_published, encode_entry, encode_intent, encode_place, encode_published,
-    entry_key, id_key, seal,
+    Entry, FORMAT, META_FORMAT, META_INTENT, META_ORPHANS, META_PUBLISHED, META_RULES, META_TEXT, META_VERDICTS,
+    Published, decode_entry, decode_intent, decode_published, encode_entry, encode_intent, encode_place,
+    encode_published, encode_verdicts, entry_key, id_key, seal,
 };
 use super::symbols::forget_symbols;
 use crate::error::StoreError;
@@ -54,12 +54,14 @@ impl Store {
         read_batches(&self.intent_file(), len)
     }
 
-    /// Step 3, when the text index has committed: applies the batches of the intent and publishes its generation.
+    /// Step 3, when the text index has committed: applies the batches of the intent and publishes its generation, whose
+    /// names were all accepted by what has this fingerprint, if that can be said.
     pub(crate) fn publish_intent(
         &self,
         next: &Published,
         batches: &[Batch],
         text_meta: &[u8],
+        verdicts: Option<u64>,
     ) -> Result<Applied, StoreError> {
         reached("before-publication");
         let applied = self.write(|txn, tables| {
@@ -68,6 +70,10 @@ impl Store {
             tables.meta.put(txn, META_TEXT, &seal(META_TEXT, text_meta.to_vec()))?;
             tables.meta.put(txn, META_PUBLISHED, &encode_published(&next))?;
             tables.meta.delete(txn, META_INTENT)?;
+            // Those of the generation before are void by its number.
+            if let Some(fingerprint) = verdicts {
+                tables.meta.put(txn, META_VERDICTS, &encode_verdicts(next.generation, fingerprint))?;
+            }
             // The text index has deleted them, and everything was looked at.
             if next.complete {
                 tables.meta.delete(txn, META_ORPHANS)?;
@@ -119,6 +125,12 @@ impl Store {
     pub(crate) fn write_rules(&self, fingerprint: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let value = [&fingerprint.to_le_bytes()[..], bytes].concat();
         self.write(|txn, tables| Ok(tables.meta.put(txn, META_RULES, &seal(META_RULES, value.clone()))?))
+    }
+
+    /// Records by what the names of the published generation were all accepted, without a new one.
+    pub(crate) fn write_verdicts(&self, generation: u64, fingerprint: u64) -> Result<(), StoreError> {
+        let value = encode_verdicts(generation, fingerprint);
+        self.write(|txn, tables| Ok(tables.meta.put(txn, META_VERDICTS, &value)?))
     }
 
     /// Records that a whole run is published, without a new generation.
@@ -265,7 +277,7 @@ pub(super) mod tests {
         let (pending, len) = store.pending().unwrap().unwrap();
         assert_eq!(pending, next);
         assert_eq!(store.pending_batches(len).unwrap(), batches);
-        store.publish_intent(&next, &batches, b"{}").unwrap()
+        store.publish_intent(&next, &batches, b"{}", None).unwrap()
     }
 
     fn paths(store: &Store) -> Vec<String> {

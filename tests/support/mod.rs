@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
@@ -374,6 +374,17 @@ impl Vocabulary {
 
 /// git, free of the settings of whoever runs the tests; gives what it has printed.
 pub fn git(dir: &Path, args: &[&str]) -> String {
+    let done = run_git(dir, args);
+    assert!(done.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).expect("UTF-8")
+}
+
+/// The same where git may refuse; whether it has not.
+pub fn git_allowed(dir: &Path, args: &[&str]) -> bool {
+    run_git(dir, args).status.success()
+}
+
+fn run_git(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new("git");
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"GIT_")) {
         command.env_remove(name);
@@ -381,9 +392,7 @@ pub fn git(dir: &Path, args: &[&str]) -> String {
     command.env("GIT_CONFIG_NOSYSTEM", "1").env("HOME", "/nonexistent").env("XDG_CONFIG_HOME", "/nonexistent");
     let settings = ["user.name=a", "user.email=b", "protocol.file.allow=always", "init.defaultBranch=main"];
     command.args(settings.iter().flat_map(|setting| ["-c", setting])).args(args).current_dir(dir);
-    let done = command.output().expect("these tests need git, which must be installed and on the PATH");
-    assert!(done.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).expect("UTF-8")
+    command.output().expect("these tests need git, which must be installed and on the PATH")
 }
 
 /// Sets the permissions; whether that could be done.

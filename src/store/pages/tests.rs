@@ -111,7 +111,7 @@ fn publish(store: &Store, generation: u64, batch: Batch) {
     let next = Published { generation, next_file: 100_000, next_dir: 1000, ..Published::default() };
     let batches = [batch];
     store.write_intent(&next, &batches, |_, _| false).unwrap();
-    store.publish_intent(&next, &batches, &vec![b'm'; 200 + 700 * generation as usize]).unwrap();
+    store.publish_intent(&next, &batches, &vec![b'm'; 200 + 700 * generation as usize], None).unwrap();
 }
 
 /// Many transactions of every kind: new files, changed ones, removed directories, values of many pages that grow and
