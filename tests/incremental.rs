@@ -675,7 +675,7 @@ fn rules_are_read_where_something_is_new() {
     support::assert_as_fresh(&engine, &[Query::text("word")], "rules were hardly read");
 }
 
-/// Whatever decides about names is changed, one thing after the other, between runs of which the second reads no rules.
+/// Whatever decides about names is changed, one thing after the other, when verdicts stand; most of it takes names away.
 #[test]
 fn verdicts_fall_with_whatever_they_were_made_by() {
     type Change = fn(&Place);
@@ -691,7 +691,7 @@ fn verdicts_fall_with_whatever_they_were_made_by() {
         ("a rule file with its old time and size", |place| {
             let path = place.root().join("a/.gitignore");
             let modified = fs::metadata(&path).unwrap().modified().unwrap();
-            fs::write(&path, "*.cc\n").unwrap();
+            fs::write(&path, "*.cc\n\n\n").unwrap();
             set_modified(&path, modified);
         }),
         ("git's own rules", |place| place.write(".git/info/exclude", "*.c\n")),
@@ -711,16 +711,19 @@ fn verdicts_fall_with_whatever_they_were_made_by() {
     for (what, change) in changes {
         let place = Place::new();
         support::git(&place.root(), &["init", "--quiet"]);
-        place.write("a/.gitignore", "*.log\n");
+        place.write(".gitignore", "*.log\n");
+        place.write("a/.gitignore", "!x.log\n");
         support::write(&place.dir().join("global"), "*.swp\n");
-        for path in ["a/b/x.c", "a/b/x.cc", "a/x.log", "a/tracked.log", "c/x.c", "c/b/x.c", "e/y.c", "x.swp", "x.c"] {
+        for path in
+            ["a/b/x.c", "a/b/x.cc", "a/x.log", "a/tracked.log", "c/x.c", "c/x.log", "c/b/x.c", "e/y.c", "x.swp", "x.c"]
+        {
             place.write(path, "word");
         }
         place.write("e/.gitignore", "*.tmp\n");
         // Nothing tells of a rule file that is not in the index itself.
         let hides = what.contains("that is ignored");
         if hides {
-            place.write("c/.ignore", ".ignore\n*.log\n");
+            place.write("c/.ignore", ".ignore\n!x.log\n");
         }
         support::git(&place.root(), &["add", "--force", "a/tracked.log"]);
         support::settle(&place.root());
@@ -730,7 +733,7 @@ fn verdicts_fall_with_whatever_they_were_made_by() {
         (0..2).for_each(|_| drop(support::run(&engine)));
         let report = support::run(&engine);
         let read = report.io.opens - report.files.reads;
-        assert_eq!(read, if hides { 3 } else { 1 }, "{what}: rule files that were read with nothing changed");
+        assert_eq!(read, if hides { 4 } else { 1 }, "{what}: rule files that were read with nothing changed");
         change(&place);
         std::thread::sleep(support::CLOCK_TICK);
         for run in 0..2 {
@@ -739,6 +742,50 @@ fn verdicts_fall_with_whatever_they_were_made_by() {
             support::assert_same(&engine, &fresh.engine, &[Query::text("word")], &format!("{what}, run {run}"));
         }
     }
+}
+
+/// A run that is held to some paths has gone by rules that are not published, and nobody will miss them.
+#[test]
+fn verdicts_do_not_outlive_rules_that_only_an_update_has_seen() {
+    let place = Place::new();
+    support::git(&place.root(), &["init", "--quiet"]);
+    place.write(".gitignore", "*.log\n");
+    place.write("a/x.c", "word");
+    support::settle(&place.root());
+    let engine = place.engine();
+    (0..2).for_each(|_| drop(support::run(&engine)));
+    place.write("a/.gitignore", "!keep.log\n");
+    place.write("a/keep.log", "word");
+    engine.update(&["a/keep.log"]).wait().unwrap();
+    assert_eq!(support::hits(&engine.snapshot().unwrap(), &Query::text("word")).len(), 2);
+    fs::remove_file(place.root().join("a/.gitignore")).unwrap();
+    support::run(&engine);
+    assert_eq!(support::assert_as_fresh(&engine, &[Query::text("word")], "the rules are gone"), 1);
+}
+
+/// Rule files of directories within each other: so many are not left for later, but read at once, and those above for them.
+#[test]
+fn directories_are_not_held_open_without_end() {
+    const DEPTH: u64 = 100;
+    let place = Place::new();
+    support::git(&place.root(), &["init", "--quiet"]);
+    let mut dir = PathBuf::new();
+    for _ in 0..DEPTH {
+        dir.push("d");
+        place.write(dir.join(".gitignore"), "*.log\n");
+    }
+    support::settle(&place.root());
+    let engine = place.engine();
+    support::run(&engine);
+    let rules_read = || {
+        let report = support::run(&engine);
+        report.io.opens - report.files.reads
+    };
+    assert_eq!(rules_read(), DEPTH, "though nothing is new");
+    place.write(dir.join("new.log"), "word");
+    place.write(dir.join("new.c"), "word");
+    assert_eq!(rules_read(), DEPTH);
+    assert_eq!(support::assert_as_fresh(&engine, &[Query::text("word")], "something new at the bottom"), 1);
 }
 
 /// A repository within is not in the index, so nothing there tells that it has gone: rules from outside hold again then.

@@ -105,7 +105,7 @@ impl Committer {
                 self.published.complete = true;
             }
             if let Some(fingerprint) = verdicts
-                && StoreReader::begin(&self.store)?.verdicts()? != verdicts
+                && StoreReader::begin(&self.store)?.verdicts().ok().flatten() != verdicts
             {
                 self.store.write_verdicts(self.published.generation, fingerprint)?;
             }

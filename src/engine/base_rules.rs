@@ -25,8 +25,8 @@ pub(super) struct BaseRules {
     pub(super) options: RuleOptions,
     /// git's global rules, for repositories within the tree.
     pub(super) global: Option<GlobalRules>,
-    /// Of all that decides which names are accepted but the rule files of the tree and repositories within it; `None` when it
-    /// cannot be told from what it may be by the next run.
+    /// Of all that decides which names are accepted but the rule files of the tree and repositories within it; `None` when
+    /// later changes of it might not show.
     pub(super) fingerprint: Option<u64>,
 }
 

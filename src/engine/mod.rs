@@ -43,6 +43,7 @@ use crate::embed::Embedder;
 use crate::error::{OpenError, QueryError, RunError};
 use crate::io::remote_in;
 use crate::query::GetEmbedder;
+use crate::shard::is_rule_file;
 use crate::store::{Store, StoreReader, seal};
 use layout::Layout;
 use leindex_fallback::within;
@@ -179,7 +180,7 @@ impl Engine {
         if let Some(git) = git {
             return Some(normal.iter().take(git).collect());
         }
-        let is_rules = normal.file_name().is_some_and(crate::shard::is_rule_file);
+        let is_rules = normal.file_name().is_some_and(|name| is_rule_file(name.as_encoded_bytes()));
         if is_rules {
             normal.pop();
         }

@@ -22,6 +22,8 @@ pub(super) struct Compiled {
     /// Of the expressions that it was made of: the same are not compiled again.
     fingerprint: u64,
     pub(super) database: Option<Arc<Database>>,
+    /// The index has some that cannot be used here.
+    pub(super) is_foreign: bool,
 }
 
 /// What the index has. Whatever is wrong with it, the rules can be matched without.
@@ -30,13 +32,13 @@ pub(super) fn load(store: &Store) -> Compiled {
     let stored = stored.inspect_err(|error| tracing::warn!(%error, "the compiled rules are not used")).ok().flatten();
     let Some((fingerprint, bytes)) = stored else { return Compiled::default() };
     if bytes.is_empty() {
-        return Compiled { fingerprint, database: None };
+        return Compiled { fingerprint, ..Compiled::default() };
     }
     match Database::from_bytes(&bytes) {
-        Ok(database) => Compiled { fingerprint, database: Some(Arc::new(database)) },
+        Ok(database) => Compiled { fingerprint, database: Some(Arc::new(database)), is_foreign: false },
         Err(error) => {
             tracing::debug!(%error, "the compiled rules of the index are of no use here");
-            Compiled::default()
+            Compiled { is_foreign: true, ..Compiled::default() }
         }
     }
 }
@@ -59,6 +61,10 @@ pub(super) fn renew(
     if let Some(database) = before.database.as_deref().filter(|_| !whole || scanned.rules_unread) {
         expressions.add(database.expressions().map(str::to_owned));
     }
+    // So many that they would not be compiled, some of them of rules that are no more.
+    if scanned.rules_unread && expressions.texts().is_none() {
+        return None;
+    }
     let fingerprint = expressions.fingerprint();
     if fingerprint == before.fingerprint {
         return None;
@@ -75,7 +81,7 @@ pub(super) fn renew(
         }
     };
     let database = compiled.inspect_err(|error| tracing::debug!(%error, "rules are matched one by one")).ok();
-    Some(Compiled { fingerprint, database: database.map(Arc::new) })
+    Some(Compiled { fingerprint, database: database.map(Arc::new), is_foreign: false })
 }
 
 /// Puts it into the index. It is only a cache, so that it cannot be written is no failure.

@@ -303,14 +303,13 @@ fn run(engine: &Engine, shared: &Shared, request: Request) -> Result<Report, Run
     let compiled = engine.compiled_rules(&store);
     // What was lost is found by looking at everything, whatever was asked for.
     let lacking = opened.text_lost || opened.orphans.is_some();
-    let verdicts = StoreReader::begin(&store).and_then(|reader| reader.verdicts());
     let scan = Scan {
         only: request.only.filter(|_| !lacking),
         watches: request.watches,
         store: known.then(|| store.clone()),
         factory: Some(opened.text.factory()),
         database: compiled.database.clone(),
-        verdicts: verdicts.map_err(|error| layout.run_error(error))?,
+        verdicts: published_verdicts(&store).filter(|_| !compiled.is_foreign),
         to_commit,
         ids: Arc::clone(&ids),
         cancelled: Arc::clone(&shared.cancelled),
@@ -364,6 +363,12 @@ fn lock(engine: &Engine, cancelled: &AtomicBool) -> Result<PidLock, RunError> {
         OpenError::Root { path, source } => RunError::Root { path, source },
         other => other.into(),
     })
+}
+
+/// The fingerprint of what has accepted the published names. Without it all names are judged, and all rules read.
+fn published_verdicts(store: &Store) -> Option<u64> {
+    let read = StoreReader::begin(store).and_then(|reader| reader.verdicts());
+    read.inspect_err(|error| tracing::warn!(%error, "all names are judged anew")).ok().flatten()
 }
 
 fn has_files(store: &Store, shared: &Shared) -> Result<bool, StoreError> {

@@ -155,6 +155,11 @@ impl RuleFile {
         }
     }
 
+    /// Whether it has a `!` rule.
+    pub(super) fn lifts(&self) -> bool {
+        self.rules.iter().any(|rule| rule.negated)
+    }
+
     /// Adds all that verdicts depend on to a hash.
     pub(super) fn hash_into(&self, hasher: &mut Xxh3Default) {
         let Source { kind, display, base } = &self.source;

@@ -110,6 +110,11 @@ impl Stack {
         self.files.iter().filter(move |file| file.source().base == base)
     }
 
+    /// Whether a rule file of the directory `base` accepts what others ignore.
+    pub(crate) fn lifts(&self, base: &[u8]) -> bool {
+        self.files_of(base).any(|file| file.lifts())
+    }
+
     /// Adds all that verdicts depend on to a hash.
     pub(crate) fn hash_into(&self, hasher: &mut Xxh3Default) {
         self.files.iter().for_each(|file| file.hash_into(hasher));

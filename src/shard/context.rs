@@ -11,7 +11,7 @@ use crate::rules::{Database, Expressions, Stack};
 use crate::store::Store;
 use leindex_fallback::IoStats;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What all workers of a run share.
@@ -40,8 +40,8 @@ pub(crate) struct ScanContext {
     /// The rules for names of the tree, and whether a database of them would be worth its while.
     pub(crate) expressions: Mutex<Expressions>,
     pub(crate) wants_database: AtomicBool,
-    /// Some rule files were not read, because nobody had to know what they say.
-    pub(crate) rules_unread: AtomicBool,
+    /// Directories whose rule files were not read, because nobody has had to know what they say.
+    pub(crate) rules_unread: AtomicUsize,
     /// Shared by whoever holds a directory open whose rule files may be read later.
     pub(crate) held: Arc<()>,
     pub(crate) standing: Standing,

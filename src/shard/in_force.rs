@@ -36,6 +36,12 @@ impl Standing {
         self.in_doubt.store(true, Relaxed);
     }
 
+    pub(super) fn doubt_if(&self, is_in_doubt: bool) {
+        if is_in_doubt {
+            self.doubt();
+        }
+    }
+
     /// The fingerprint of what has accepted all names once a run has ended that has looked at the `whole` tree, or at a part.
     pub(crate) fn after_run(&self, whole: bool) -> Option<u64> {
         self.now.filter(|_| (whole || self.holds()) && !self.in_doubt.load(Relaxed))
@@ -44,38 +50,24 @@ impl Standing {
 
 /// What is in force in a directory.
 pub(super) struct InForce {
-    pub(super) above: Above,
+    /// `None` for what holds before the walk begins.
+    pub(super) above: Option<Arc<InForce>>,
     /// Where the directory lies, as rules see it: ends in a slash unless empty.
     pub(super) path: Vec<u8>,
     /// The git repository that it lies in.
     pub(super) repository: Option<Arc<Repository>>,
     /// The verdicts on published names stand here.
     pub(super) stand: bool,
-    /// As [`Made::only_tracked`]; `None` for a directory whose own name was not judged.
+    /// As [`Rules::only_tracked`]; `None` for a directory whose own name was not judged.
     pub(super) only_tracked: Option<bool>,
     /// Its rule files, if it has any and nobody has needed them yet.
     pub(super) unread: Option<Unread>,
-    pub(super) made: OnceLock<Made>,
+    pub(super) rules: OnceLock<Rules>,
 }
 
-/// What is in force around a directory.
+/// What decides about names, worked out once one has to be judged.
 #[derive(Clone)]
-pub(super) enum Above {
-    /// What holds before the walk begins.
-    Base(Arc<Base>),
-    Dir(Arc<InForce>),
-}
-
-/// What holds before the walk begins.
-pub(super) struct Base {
-    pub(super) repository: Option<Arc<Repository>>,
-    pub(super) stand: bool,
-    pub(super) made: Made,
-}
-
-/// What is worked out once a name has to be judged.
-#[derive(Clone)]
-pub(super) struct Made {
+pub(super) struct Rules {
     pub(super) stack: Arc<Stack>,
     /// A rule excludes the directory, and git tracks something below it: only that is accepted.
     pub(super) only_tracked: bool,
@@ -87,90 +79,80 @@ pub(super) struct Unread {
     pub(super) files: Vec<RuleFileName>,
     /// The repository that begins there, within the tree.
     pub(super) nested: Option<Arc<Repository>>,
-    /// As many of these are shared as directories are held open.
-    pub(super) held: Arc<()>,
-}
-
-impl Above {
-    pub(super) fn repository(&self) -> Option<&Arc<Repository>> {
-        match self {
-            Above::Base(base) => base.repository.as_ref(),
-            Above::Dir(above) => above.repository.as_ref(),
-        }
-    }
-
-    pub(super) fn stand(&self) -> bool {
-        match self {
-            Above::Base(base) => base.stand,
-            Above::Dir(above) => above.stand,
-        }
-    }
-
-    fn ready(&self) -> Option<&Made> {
-        match self {
-            Above::Base(base) => Some(&base.made),
-            Above::Dir(above) => above.made.get(),
-        }
-    }
+    /// Shared as often as directories are held open.
+    pub(super) _held: Arc<()>,
 }
 
 /// Reads rule files of the directory with this path into a stack below that of the directory above.
 pub(super) type Read<'r> = &'r mut dyn FnMut(&[u8], &Unread, &Arc<Stack>) -> Arc<Stack>;
 
 impl InForce {
-    /// What is in force in a directory without rule files: mostly just what is around it.
-    pub(super) fn without_files(above: Above, path: Vec<u8>, only_tracked: Option<bool>, stand: bool) -> Arc<InForce> {
-        let ready = above.ready().filter(|made| only_tracked == Some(made.only_tracked)).cloned();
-        match &above {
-            Above::Dir(same) if ready.is_some() && same.stand == stand => Arc::clone(same),
-            _ => {
-                let repository = above.repository().cloned();
-                let made = ready.map(OnceLock::from).unwrap_or_default();
-                Arc::new(InForce { above, path, repository, stand, only_tracked, unread: None, made })
-            }
-        }
+    /// What holds before the walk begins.
+    pub(super) fn base(stack: Arc<Stack>, repository: Option<Arc<Repository>>, stand: bool) -> InForce {
+        let rules = OnceLock::from(Rules { stack, only_tracked: false });
+        InForce { above: None, path: Vec::new(), repository, stand, only_tracked: Some(false), unread: None, rules }
+    }
+
+    /// Whether the same is in force in a directory below without rule files, of which this is known.
+    pub(super) fn serves(&self, stand: bool, only_tracked: Option<bool>) -> bool {
+        let same = |rules: &Rules| only_tracked == Some(rules.only_tracked);
+        self.above.is_some() && self.stand == stand && self.rules.get().is_some_and(same)
     }
 
     /// Works out what decides about names, for the directories above first. Not by recursion: they nest thousands deep.
-    pub(super) fn make(&self, scratch: &mut Scratch, read: Read<'_>) -> &Made {
+    pub(super) fn make(&self, scratch: &mut Scratch, read: Read<'_>) -> &Rules {
         let mut missing = Vec::new();
         let mut at = self;
-        let mut made = loop {
-            if let Some(made) = at.made.get() {
-                break made;
-            }
-            missing.push(at);
-            match &at.above {
-                Above::Base(base) => break &base.made,
-                Above::Dir(above) => at = above,
+        let mut rules = loop {
+            match (at.rules.get(), &at.above) {
+                (Some(rules), _) => break rules,
+                (None, Some(above)) => {
+                    missing.push((at, &**above));
+                    at = above;
+                }
+                (None, None) => break at.rules.get_or_init(Rules::none),
             }
         };
-        for at in missing.into_iter().rev() {
-            let outer = made;
-            made = at.made.get_or_init(|| at.make_below(outer, scratch, read));
+        for (at, above) in missing.into_iter().rev() {
+            let outer = rules;
+            rules = at.rules.get_or_init(|| at.make_below(above, outer, scratch, read));
         }
-        made
+        rules
     }
 
-    fn make_below(&self, outer: &Made, scratch: &mut Scratch, read: Read<'_>) -> Made {
-        let only_tracked = self
-            .only_tracked
-            .unwrap_or_else(|| is_only_tracked(&self.path, outer, self.above.repository().map(|git| &**git), scratch));
+    fn make_below(&self, above: &InForce, outer: &Rules, scratch: &mut Scratch, read: Read<'_>) -> Rules {
+        let judge = || is_only_tracked(&self.path, outer, above.repository.as_deref(), scratch);
+        let only_tracked = self.only_tracked.unwrap_or_else(judge);
         let stack = match &self.unread {
             Some(unread) => read(&self.path, unread, &outer.stack),
             None => Arc::clone(&outer.stack),
         };
-        Made { stack, only_tracked }
+        Rules { stack, only_tracked }
+    }
+}
+
+impl Drop for InForce {
+    /// Not by recursion either.
+    fn drop(&mut self) {
+        let mut above = self.above.take();
+        while let Some(mut last) = above.and_then(Arc::into_inner) {
+            above = last.above.take();
+        }
+    }
+}
+
+impl Rules {
+    /// Above everything nothing is in force.
+    fn none() -> Rules {
+        Rules { stack: Stack::new(Vec::new()), only_tracked: false }
     }
 }
 
 /// Whether only what git tracks is accepted in the published directory `path`, within one where `outer` is in force.
-pub(super) fn is_only_tracked(
-    path: &[u8],
-    outer: &Made,
-    repository: Option<&Repository>,
-    scratch: &mut Scratch,
-) -> bool {
+fn is_only_tracked(path: &[u8], outer: &Rules, repository: Option<&Repository>, scratch: &mut Scratch) -> bool {
+    if repository.is_none() {
+        return false;
+    }
     let path = path.strip_suffix(b"/").unwrap_or(path);
     let start = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
     let place = Place::new(&path[..start], outer, repository, true);
@@ -197,8 +179,8 @@ pub(super) enum Verdict<'a> {
 
 impl<'a> Place<'a> {
     /// The directory that rules know as `path`.
-    pub(super) fn new(path: &[u8], made: &'a Made, repository: Option<&'a Repository>, hidden: bool) -> Place<'a> {
-        Place { rules: made.stack.in_dir(path), repository, only_tracked: made.only_tracked, hidden }
+    pub(super) fn new(path: &[u8], rules: &'a Rules, repository: Option<&'a Repository>, hidden: bool) -> Place<'a> {
+        Place { rules: rules.stack.in_dir(path), repository, only_tracked: rules.only_tracked, hidden }
     }
 
     /// The verdict on an entry, by its path as rules see it, and its name.

@@ -4,7 +4,7 @@
 //! hangs) cannot end either, for the kernel lets it go only when the operation is over.
 
 use super::context::ScanContext;
-use super::in_force::{Above, Base, Made, Standing};
+use super::in_force::{InForce, Standing};
 use super::ingest::{Ids, Ingest, SegmentLimits};
 use super::only::Part;
 use super::outbox::{Outbox, ToCommit};
@@ -159,7 +159,7 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
         expressions: Mutex::default(),
         wants_database: AtomicBool::new(input.rules.wants_database()),
         first_ignored: Mutex::default(),
-        rules_unread: AtomicBool::new(false),
+        rules_unread: AtomicUsize::new(0),
         held: Arc::default(),
         standing: input.standing,
         failure: Mutex::default(),
@@ -168,9 +168,9 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
     };
     let queue = Queue::default();
     let at = DirAt::Open(Arc::new(root));
-    let (known, made) = (context.store.is_some(), Made { stack: input.rules, only_tracked: false });
-    let base = Base { repository: input.repository, stand: known && context.standing.holds(), made };
-    let (path, above, only_tracked) = (Vec::new(), Above::Base(Arc::new(base)), Some(false));
+    let known = context.store.is_some();
+    let above = Arc::new(InForce::base(input.rules, input.repository, known && context.standing.holds()));
+    let (path, only_tracked) = (Vec::new(), Some(false));
     let job = DirJob { at, id: ROOT, known, path, only, above, only_tracked, depth: 0 };
     queue.push(&mut vec![Job::Dir(job)]);
     let cancelled = Arc::clone(&context.cancelled);
@@ -202,7 +202,7 @@ pub(crate) fn run_pool(input: ScanInput, scanned: &AtomicBool) -> Result<PoolRes
             .unwrap_or_default(),
         expressions: context.expressions.into_inner().unwrap_or_else(PoisonError::into_inner),
         wants_database: context.wants_database.into_inner(),
-        rules_unread: context.rules_unread.into_inner(),
+        rules_unread: context.rules_unread.into_inner() > 0,
         io: context.io.into_inner().unwrap_or_else(PoisonError::into_inner),
         scan,
     })

@@ -58,10 +58,11 @@ impl Repository {
         let Some((dir, _)) = &self.directories else { return Some(Vec::new()) };
         let path = dir.join("index");
         in_time(&path.clone(), move || {
-            let mut file = match fs::File::open(path) {
+            match path.metadata() {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(Vec::new()),
-                opened => opened.ok()?,
+                meta => meta.ok().filter(fs::Metadata::is_file)?,
             };
+            let mut file = fs::File::open(path).ok()?;
             let end = file.seek(io::SeekFrom::End(0)).ok()?;
             file.seek(io::SeekFrom::Start(end.checked_sub(HASH_BYTES)?)).ok()?;
             let mut hash = Vec::new();

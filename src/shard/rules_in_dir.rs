@@ -46,8 +46,8 @@ pub(crate) fn rule_file_names(git: bool) -> impl Iterator<Item = RuleFileName> {
 }
 
 /// Whether a file of this name holds rules.
-pub(crate) fn is_rule_file(name: &std::ffi::OsStr) -> bool {
-    rule_file_names(true).any(|rules| name.as_encoded_bytes() == rules.name())
+pub(crate) fn is_rule_file(name: &[u8]) -> bool {
+    rule_file_names(true).any(|rules| name == rules.name())
 }
 
 /// Names of directories that hold the data of a version control system, or another index of this engine. Only a rule of

@@ -1,12 +1,13 @@
 //! One directory, or one chunk of a large one: list, rules, stat, compare with the published generation, fetch.
 
 use super::context::ScanContext;
-use super::in_force::{Above, Place, Verdict};
+use super::in_force::{InForce, Place, Verdict};
 use super::ingest::{FileInfo, Found};
 use super::only::{Part, wanted};
 use super::outbox::Outbox;
 use super::published::{Fate, Published, is_unchanged};
 use super::queue::Queue;
+use super::rules_in_dir::is_rule_file;
 use crate::counters::{self, Counters};
 use crate::error::{Skip, StoreError, may_pass};
 use crate::limits::{CHUNK_FILES, DEPTH_MAX, NAME_BYTES_MAX, STAT_FILES};
@@ -36,7 +37,7 @@ pub(super) struct DirJob {
     /// What of the directory to look at.
     pub(super) only: Part,
     /// What is in force in the directory that it lies in.
-    pub(super) above: Above,
+    pub(super) above: Arc<InForce>,
     /// A rule excludes it, and git tracks something below it: only that is accepted. `None` if its name was not judged,
     /// because the verdict on it stands.
     pub(super) only_tracked: Option<bool>,
@@ -136,7 +137,7 @@ struct SubDir<'a> {
     name: &'a [u8],
     entry: Option<Entry>,
     only: Part,
-    above: Above,
+    above: Arc<InForce>,
     only_tracked: Option<bool>,
 }
 
@@ -226,7 +227,7 @@ impl<'r> Scanner<'r> {
         let job = FilesJob { dir, id: job.id, path, listing, picks };
         self.files(&job, sink);
         // Unless others work on the rest of it.
-        if let Some(mut listing) = Arc::into_inner(job.listing) {
+        if let Some(mut listing) = Arc::into_inner(job.listing).filter(|listing| listing.len() <= SPARE_ENTRIES_MAX) {
             listing.clear();
             self.spare.listing = listing;
         }
@@ -275,7 +276,7 @@ impl<'r> Scanner<'r> {
     ) -> Result<Sorted, StoreError> {
         let mut published = std::mem::take(&mut self.spare.published);
         published.load_again(self.context.store.as_ref(), job)?;
-        let (in_force, stats) = self.enter(job, dir, listing, &published, sink);
+        let (in_force, mut stats) = self.enter(job, dir, listing, &published, sink);
         let mut fates = std::mem::take(&mut self.spare.fates);
         fates.clear();
         fates.resize(published.entries.len(), Fate::Gone);
@@ -288,10 +289,15 @@ impl<'r> Scanner<'r> {
         let mut place = None;
         for index in 0..listing.len() {
             let Some(only) = wanted(&job.only, listing.name(index)) else { continue };
-            let early = stats.iter().find(|(at, _)| *at == index).map(|(_, stat)| *stat);
-            let meta = match early {
-                None if listing.kind(index) == Kind::Unknown => self.stat(dir, listing, index, &job.path),
-                early => early.flatten(),
+            let early = stats.iter().position(|(at, _)| *at == index).map(|at| stats.swap_remove(at).1);
+            let is_rules = early.is_some();
+            let stat = match early {
+                None if listing.kind(index) == Kind::Unknown => Some(self.stat(dir, listing, index)),
+                early => early,
+            };
+            let Ok(meta) = stat.map(|stat| self.judge_early(stat, listing, index, &job.path)).transpose() else {
+                self.context.standing.doubt_if(is_rules);
+                continue;
             };
             let (name, kind) = (listing.name(index), listing.kind(index));
             let known = published.find(name);
@@ -304,26 +310,25 @@ impl<'r> Scanner<'r> {
             } else {
                 self.path.truncate(base);
                 self.path.extend_from_slice(name);
-                let made = self.made(&in_force, sink);
-                let place = place.get_or_insert_with(|| self.place(&in_force, made, base));
-                let Some(only_tracked) = self.accepts(job, listing, index, place) else { continue };
+                let rules = self.rules(&in_force, sink);
+                let place = place.get_or_insert_with(|| self.place(&in_force, rules, base));
+                let Some(only_tracked) = self.accepts(job, listing, index, place) else {
+                    // A rule file that is not published cannot tell the next run that it has gone.
+                    self.context.standing.doubt_if(is_rules && rules.stack.lifts(&self.path[..base]));
+                    continue;
+                };
                 Some(only_tracked)
             };
             if let Some(at) = known {
                 fates[at] = if is_as_published { Fate::Same } else { Fate::Swapped };
             }
             if kind == Kind::Dir {
-                let above = Above::Dir(Arc::clone(&in_force));
+                let above = Arc::clone(&in_force);
                 self.sub_dir(job, dir, SubDir { name, entry, only, above, only_tracked }, &mut sorted);
             } else {
                 let published = entry.and_then(|entry| entry.file());
                 sorted.picks.push(Pick { index: index as u32, published, meta });
             }
-        }
-        // A rule file that is not published cannot tell the next run whether it has changed.
-        let is_picked = |index: usize| sorted.picks.binary_search_by_key(&(index as u32), |pick| pick.index).is_ok();
-        if stats.iter().any(|(index, _)| wanted(&job.only, listing.name(*index)).is_some() && !is_picked(*index)) {
-            self.context.standing.doubt();
         }
         published.report_gone(job, &fates, sink.outbox());
         if published.entries.len() <= SPARE_ENTRIES_MAX {
@@ -463,14 +468,28 @@ impl<'r> Scanner<'r> {
         io.fetch(request, &mut |fetched| fetched_file(in_flight, context, counters, sink, fetched));
     }
 
-    /// The one stat of an entry, ahead of all others, which notes what kind of entry it is: unknown, when it has failed.
-    pub(super) fn stat(&mut self, dir: &Dir, listing: &mut Listing, index: usize, path: &[u8]) -> Option<Stat> {
+    /// The one stat of an entry, ahead of all others.
+    pub(super) fn stat(&mut self, dir: &Dir, listing: &Listing, index: usize) -> io::Result<Stat> {
         counters::add(&self.counters.stat_calls, 1);
         let at_ns = now_ns();
-        let stat = self.io.stat(dir, listing, index);
-        let meta = self.judge(stat, listing, index, path);
-        listing.set_kind(index, meta.map_or(Kind::Unknown, |meta| meta.kind));
-        meta.map(|meta| Stat { meta, at_ns })
+        self.io.stat(dir, listing, index).map(|meta| Stat { meta, at_ns })
+    }
+
+    /// As [`Scanner::judge`], of an entry that nobody has judged by rules: notes its kind, or counts it as seen and skipped.
+    fn judge_early(
+        &self,
+        stat: io::Result<Stat>,
+        listing: &mut Listing,
+        index: usize,
+        path: &[u8],
+    ) -> Result<Stat, ()> {
+        let at_ns = stat.as_ref().map_or(0, |stat| stat.at_ns);
+        let Some(meta) = self.judge(stat.map(|stat| stat.meta), listing, index, path) else {
+            counters::add(&self.counters.seen, 1);
+            return Err(());
+        };
+        listing.set_kind(index, meta.kind);
+        Ok(Stat { meta, at_ns })
     }
 
     /// The metadata of an entry, if it is to be had and says what the listing said. A failure is reported here.
@@ -532,6 +551,8 @@ fn fetched_file(
             };
             let settled = matches!(&error, FetchError::Io { source, .. } if !may_pass(source));
             counters::add(&counters.unsettled, u64::from(!settled));
+            // Its rules were read, and have decided.
+            context.standing.doubt_if(is_rule_file(&info.name));
             let skipped = [&path[..], &info.name].concat();
             context.skip(counters, Skip { path: skipped, op, reason, failure: !gone });
             if let Some(published) = info.published {
