@@ -12,8 +12,10 @@ use crate::error::{OpenError, RunError};
 use crate::io::watches::Changes;
 use crate::io::{Watches, mounted_in, remote_in};
 use crate::record::{bytes_path, identity, now_ns};
+use leindex_fallback::within;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -296,8 +298,8 @@ impl Watcher {
 
     /// Before a run over the whole tree, which tells the watches of every directory.
     fn begin_to_watch(&mut self) {
+        self.root = self.of_root(|root| identity(root)).ok().flatten();
         let root = self.engine.root();
-        self.root = identity(root);
         self.mounted = mounted_in(root);
         if self.options.poll_only {
             return;
@@ -414,14 +416,20 @@ impl Watcher {
         }
     }
 
-    /// Whether the root is there, or is a moment later: programs that replace directories take one away first.
+    /// Asks something of the root, with a time-out: it may have come to lie on a file system that hangs.
+    fn of_root<T: Send + 'static>(&self, ask: impl FnOnce(&Path) -> T + Send + 'static) -> io::Result<T> {
+        let root = self.engine.root().to_path_buf();
+        within(self.engine.inner.config.patience(), Some(&self.shared.stop), move || ask(&root))
+    }
+
+    /// Whether the root is there, or is a moment later: programs that replace directories take one away first. One that does
+    /// not answer is not gone.
     fn root_is_back(&self) -> bool {
-        let root = self.engine.root();
         (0..ROOT_ATTEMPTS).any(|attempt| {
             if attempt > 0 {
                 self.shared.sleep(ROOT_PAUSE);
             }
-            root.is_dir()
+            self.of_root(Path::is_dir).unwrap_or(true)
         })
     }
 
@@ -429,8 +437,8 @@ impl Watcher {
     fn check_root(&mut self) -> Result<(), RunError> {
         let path = self.engine.root().to_path_buf();
         if !self.root_is_back() {
-            let source = std::fs::read_dir(&path).err();
-            let source = source.unwrap_or_else(|| std::io::Error::from(std::io::ErrorKind::NotADirectory));
+            let source = self.of_root(|root| std::fs::read_dir(root)).flatten().err();
+            let source = source.unwrap_or_else(|| io::ErrorKind::NotADirectory.into());
             return Err(RunError::Root { path, source });
         }
         // Its watches are those of the old directory.
@@ -513,7 +521,7 @@ impl Watcher {
         }
     }
 
-    fn lost(&self, source: std::io::Error) -> RunError {
+    fn lost(&self, source: io::Error) -> RunError {
         RunError::Root { path: self.engine.root().to_path_buf(), source }
     }
 }

@@ -95,8 +95,8 @@ impl InForce {
 
     /// Whether the same is in force in a directory below without rule files, of which this is known.
     pub(super) fn serves(&self, stand: bool, only_tracked: Option<bool>) -> bool {
-        let same = |rules: &Rules| only_tracked == Some(rules.only_tracked);
-        self.above.is_some() && self.stand == stand && self.rules.get().is_some_and(same)
+        let ours = self.rules.get().map(|rules| rules.only_tracked).or(self.only_tracked);
+        self.above.is_some() && self.stand == stand && only_tracked.is_some() && only_tracked == ours
     }
 
     /// Works out what decides about names, for the directories above first. Not by recursion: they nest thousands deep.

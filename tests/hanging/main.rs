@@ -5,13 +5,13 @@
 mod server;
 
 use leindex_engine::io::select;
-use leindex_engine::{BackendChoice, Engine, Outcome, Query};
+use leindex_engine::{BackendChoice, Engine, Outcome, Query, WatchEvent, WatchOptions};
 use leindex_fallback::{Fetch, Kind, Listing, WorkerOptions};
 use server::{HANGING, Mounted, QUICK, REFUSED, content};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_millis(400);
 
@@ -157,6 +157,36 @@ fn searches_runs_and_openings_end_when_the_whole_tree_hangs() {
     assert!(timed_out(&error), "{error}");
 }
 
+/// A tree that hangs is not gone: whoever watches it says so, tries again, and can be stopped.
+#[test]
+fn a_watcher_goes_on_when_the_whole_tree_hangs() {
+    let Some(mut mounted) = mounted(false) else { return };
+    let index = tempfile::tempdir().unwrap();
+    let engine = Engine::builder().index_dir(index.path().join("index")).io_timeout(PATIENCE).open(mounted.path());
+    let mut options = WatchOptions::default();
+    options.poll = Duration::from_millis(50);
+    let watch = engine.unwrap().watch(options).unwrap();
+    let wait_for = |wanted: fn(&WatchEvent) -> bool| {
+        let until = Instant::now() + Duration::from_secs(120);
+        while let Some(event) = watch.next_event(until.saturating_duration_since(Instant::now())) {
+            assert!(!matches!(event, WatchEvent::Ended), "it has given up");
+            if wanted(&event) {
+                return;
+            }
+        }
+        panic!("no such event");
+    };
+    wait_for(|event| matches!(event, WatchEvent::Updated(_)));
+    mounted.freeze();
+    let hangs = |event: &WatchEvent| matches!(event, WatchEvent::Failed(why) if why.contains("no answer"));
+    wait_for(hangs);
+    wait_for(hangs);
+    watch.stopper().stop();
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || drop(sender.send(watch.wait().map_err(Box::new))));
+    ended.recv_timeout(Duration::from_secs(60)).expect("it cannot be stopped").unwrap();
+}
+
 /// The time-out is far away, so what ends the run is the cancel. (How soon is printed, not tested.)
 #[test]
 fn a_cancel_does_not_wait_for_what_hangs() {
@@ -168,7 +198,7 @@ fn a_cancel_does_not_wait_for_what_hangs() {
         let engine = builder.open(mounted.path()).unwrap();
         let run = engine.index();
         mounted.wait_until_it_hangs();
-        let asked = std::time::Instant::now();
+        let asked = Instant::now();
         run.canceller().cancel();
         let (sender, ended) = std::sync::mpsc::channel();
         std::thread::spawn(move || drop(sender.send(run.wait().map_err(Box::new))));
