@@ -298,7 +298,7 @@ impl Watcher {
 
     /// Before a run over the whole tree, which tells the watches of every directory.
     fn begin_to_watch(&mut self) {
-        self.root = self.of_root(|root| identity(root)).ok().flatten();
+        self.root = self.of_root(identity).ok().flatten();
         let root = self.engine.root();
         self.mounted = mounted_in(root);
         if self.options.poll_only {
