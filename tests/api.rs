@@ -618,6 +618,23 @@ fn rules_can_be_added_and_lifted() {
 }
 
 #[test]
+fn without_rule_files_those_of_repositories_within_do_not_count_either() {
+    let place = two_files();
+    place.write("within/.git/HEAD", "ref: refs/heads/main\n");
+    place.write("within/.git/info/exclude", "secret\n");
+    place.write("within/.gitignore", "*.log\n");
+    for path in ["within/secret", "within/x.log"] {
+        place.write(path, "");
+    }
+    let files = |rule_files| {
+        let rules = RulesConfig { rule_files, ..RulesConfig::default() };
+        support::run(&place.engine_with(|builder| builder.rules(rules))).files
+    };
+    let (with, without) = (files(true), files(false));
+    assert_eq!((with.ignored, without.ignored), (2, 0));
+}
+
+#[test]
 fn extra_rule_files_are_relative_to_the_root() {
     let place = two_files();
     place.write("my-rules", "a.c\n");

@@ -38,7 +38,7 @@ pub(super) fn load(store: &Store) -> Compiled {
         Ok(database) => Compiled { fingerprint, database: Some(Arc::new(database)), is_foreign: false },
         Err(error) => {
             tracing::debug!(%error, "the compiled rules of the index are of no use here");
-            Compiled { is_foreign: true, ..Compiled::default() }
+            Compiled { is_foreign: Database::IS_BUILT, ..Compiled::default() }
         }
     }
 }
@@ -51,8 +51,12 @@ pub(super) fn renew(
     whole: bool,
     cancelled: &AtomicBool,
 ) -> Option<Compiled> {
-    // Rules that nobody has read are among those that were compiled last, if that was possible at all.
-    if !scanned.wants_database || scanned.rules_unread && before.database.is_none() {
+    if !scanned.wants_database {
+        // What is of no use here is not tried again in each run.
+        return (before.is_foreign && whole && !scanned.rules_unread).then(Compiled::default);
+    }
+    // Rules that nobody has read are among those that were compiled last, unless that was not possible.
+    if scanned.rules_unread && before.database.is_none() && before.fingerprint != 0 {
         return None;
     }
     let _span = tracing::debug_span!("compile rules").entered();

@@ -341,10 +341,11 @@ impl Watcher {
         let only = if self.due.everything { None } else { self.engine.only(&paths) };
         let everything = only.is_none();
         if let Some(watches) = &self.watches {
-            // Every time: their directories may have come to be, or may be others by now.
-            for file in base_rules::files(layout, &self.engine.inner.config.rules) {
-                watches.file(&file, b"");
-            }
+            // Every time: their directories may have come to be, or may be others by now. They lie anywhere.
+            let (of, rules, told) = (layout.clone(), self.engine.inner.config.rules.clone(), Arc::clone(watches));
+            let watch = move || base_rules::files(&of, &rules).iter().for_each(|file| told.file(file, b""));
+            within(self.engine.inner.config.patience(), Some(&self.shared.stop), watch)
+                .map_err(|error| self.lost(error))?;
             if everything {
                 watches.walk_begins();
             }
@@ -461,7 +462,7 @@ impl Watcher {
             let quiet = changes.is_empty();
             self.take(changes);
             // One of the directories above it may have been renamed, which nobody tells.
-            self.due.root_gone |= identity(self.engine.root()) != self.root;
+            self.due.root_gone |= self.of_root(identity).is_ok_and(|found| found != self.root);
             if self.due.is_empty() {
                 self.lock.note(WatchState::Current, Some(seen_ns));
                 let left = self.rescan_at.map(|at| at.saturating_duration_since(Instant::now()));

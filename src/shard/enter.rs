@@ -139,8 +139,8 @@ fn read_rules(
 ) -> Arc<Stack> {
     let Unread { dir, files, nested, .. } = unread;
     context.rules_unread.fetch_sub(1, Relaxed);
-    let place =
-        RulePlace { path, case: context.rule_options.case, nested: nested.as_deref(), global: context.global.as_ref() };
+    let nested = nested.as_deref().filter(|_| context.rule_options.files);
+    let place = RulePlace { path, case: context.rule_options.case, nested, global: context.global.as_ref() };
     // The file is skipped and counted when its own turn comes, for the same reason.
     let mut failed = |name: &[u8], reason: String| {
         tracing::warn!(path = %[path, name].concat().escape_ascii(), reason, "rules not read");

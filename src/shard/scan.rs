@@ -366,8 +366,7 @@ impl<'r> Scanner<'r> {
             Kind::Fifo => "FIFO, not a regular file",
             Kind::Socket => "socket, not a regular file",
             Kind::Device => "device, not a regular file",
-            // The stat that was to tell the kind has failed and was reported.
-            _ => return None,
+            _ => "neither a file nor a directory",
         };
         let failure = matches!(kind, Kind::File | Kind::Dir);
         counters::add(&self.counters.seen, u64::from(is_dir));
