@@ -731,13 +731,23 @@ fn two_processes_do_not_write_at_once() {
     support::run(&engine);
     let mut other = support::child("other_writer", OTHER_WRITER, place.dir()).stdout(Stdio::null()).spawn().unwrap();
     let own = std::process::id();
-    let signal = |signal| rustix::process::kill_process(rustix::process::Pid::from_child(&other), signal).unwrap();
+    let pid = rustix::process::Pid::from_child(&other);
+    let signal = move |signal| rustix::process::kill_process(pid, signal).unwrap();
     let (mut generation, mut named) = (0, 0);
     // However often it has to be stopped until it was writing. Who writes is waited for for a moment, so that two that write in
     // turns hardly ever see each other.
     while named < 3 {
         signal(Signal::STOP);
-        match engine.index().wait() {
+        // It may hold a lock of LMDB's for just that moment, which is waited for without end.
+        let (ended, waits) = std::sync::mpsc::channel::<()>();
+        let resume = std::thread::spawn(move || {
+            let _ = waits.recv_timeout(Duration::from_secs(5));
+            signal(Signal::CONT);
+        });
+        let run = engine.index().wait();
+        drop(ended);
+        resume.join().unwrap();
+        match run {
             Ok(_) => {}
             // Whoever has just taken the lock may not have written down its name yet.
             Err(RunError::Open(OpenError::Busy { path, pid })) => {
@@ -747,7 +757,6 @@ fn two_processes_do_not_write_at_once() {
             }
             Err(error) => panic!("{error}"),
         }
-        signal(Signal::CONT);
         for _ in 0..10 {
             match engine.index().wait() {
                 Ok(_) | Err(RunError::Open(OpenError::Busy { .. })) => {}
