@@ -10,7 +10,7 @@
 
 mod support;
 
-use leindex_engine::{BackendChoice, EngineBuilder, Query};
+use leindex_engine::{BackendChoice, EngineBuilder, Query, Report};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use std::cell::Cell;
@@ -405,7 +405,7 @@ fn check(first: &[Edit], rounds: &[Round], settled: bool, vocabulary: &Vocabular
         count(&tally.unchanged, report.files.unchanged);
         let known = support::contents(&engine.snapshot().unwrap());
         let rule_files = known.keys().filter(|path| path.ends_with(b".gitignore")).count() as u64;
-        count(&tally.stood, usize::from(!round.told && report.io.opens - report.files.reads < rule_files));
+        count(&tally.stood, usize::from(!round.told && rules_read(&report) < rule_files));
         let fresh = support::fresh_with(&place.root(), settings);
         let how = if round.told { "update" } else { "index" };
         let context = format!("round {number}, {how}, changed {:?}", editor.changed);
@@ -641,7 +641,12 @@ fn a_checkout_of_another_branch_is_followed() {
     assert!(changed > 5 * SWITCHES, "the branches hardly differ: {changed}");
 }
 
-/// What is asked of git's files, of rule files, and of names, for the sake of verdicts that stand.
+/// How many rule files a run has read: what it has opened beside files of content.
+fn rules_read(report: &Report) -> u64 {
+    report.io.opens - report.files.reads
+}
+
+/// Rule files are read for names that have to be judged, and no others.
 #[test]
 fn rules_are_read_where_something_is_new() {
     let place = Place::new();
@@ -653,10 +658,7 @@ fn rules_are_read_where_something_is_new() {
     }
     support::settle(&place.root());
     let engine = place.engine();
-    let rules_read = || {
-        let report = support::run(&engine);
-        report.io.opens - report.files.reads
-    };
+    let rules_read = || rules_read(&support::run(&engine));
     assert_eq!(rules_read(), 40);
     assert_eq!((rules_read(), rules_read()), (0, 0), "nothing is new");
     place.write("d7/sub/new.c", "word");
@@ -731,8 +733,7 @@ fn verdicts_fall_with_whatever_they_were_made_by() {
         let rules = leindex_engine::RulesConfig { global_file, ..Default::default() };
         let engine = place.engine_with(|builder| builder.rules(rules.clone()));
         (0..2).for_each(|_| drop(support::run(&engine)));
-        let report = support::run(&engine);
-        let read = report.io.opens - report.files.reads;
+        let read = rules_read(&support::run(&engine));
         assert_eq!(read, if hides { 4 } else { 1 }, "{what}: rule files that were read with nothing changed");
         change(&place);
         std::thread::sleep(support::CLOCK_TICK);
@@ -777,10 +778,7 @@ fn directories_are_not_held_open_without_end() {
     support::settle(&place.root());
     let engine = place.engine();
     support::run(&engine);
-    let rules_read = || {
-        let report = support::run(&engine);
-        report.io.opens - report.files.reads
-    };
+    let rules_read = || rules_read(&support::run(&engine));
     assert_eq!(rules_read(), DEPTH, "though nothing is new");
     place.write(dir.join("new.log"), "word");
     place.write(dir.join("new.c"), "word");

@@ -4,7 +4,9 @@ use super::config::{Config, RulesConfig};
 use super::layout::Layout;
 use crate::error::OpenError;
 use crate::record::{bytes_path, path_bytes};
-use crate::rules::{Case, Database, RULE_FILE_BYTES_MAX, RuleFile, Source, SourceKind, Stack, default_rules};
+use crate::rules::{
+    Case, Database, RULE_FILE_BYTES_MAX, RuleFile, Source, SourceKind, Stack, default_rules, hash_parts,
+};
 use crate::shard::{
     GlobalRules, Repository, RuleOptions, find_repository, read_file, repository_rules, rule_file_names,
 };
@@ -95,10 +97,8 @@ fn fingerprint(
     let mut hasher = Xxh3Default::new();
     // Another version may judge by other rules.
     let settings = format!("{} {options:?} {:?}", env!("CARGO_PKG_VERSION"), layout.index_dir_in_root());
-    for part in [settings.as_bytes(), prefix, &[u8::from(tracked.is_some())], &tracked.unwrap_or_default()] {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
+    let has_git = [u8::from(tracked.is_some())];
+    hash_parts(&mut hasher, [settings.as_bytes(), prefix, &has_git, &tracked.unwrap_or_default()]);
     stack.hash_into(&mut hasher);
     Some(hasher.digest())
 }

@@ -344,8 +344,7 @@ impl Watcher {
             // Every time: their directories may have come to be, or may be others by now. They lie anywhere.
             let (of, rules, told) = (layout.clone(), self.engine.inner.config.rules.clone(), Arc::clone(watches));
             let watch = move || base_rules::files(&of, &rules).iter().for_each(|file| told.file(file, b""));
-            within(self.engine.inner.config.patience(), Some(&self.shared.stop), watch)
-                .map_err(|error| self.lost(error))?;
+            self.in_time(watch).map_err(|error| self.lost(error))?;
             if everything {
                 watches.walk_begins();
             }
@@ -420,7 +419,11 @@ impl Watcher {
     /// Asks something of the root, with a time-out: it may have come to lie on a file system that hangs.
     fn of_root<T: Send + 'static>(&self, ask: impl FnOnce(&Path) -> T + Send + 'static) -> io::Result<T> {
         let root = self.engine.root().to_path_buf();
-        within(self.engine.inner.config.patience(), Some(&self.shared.stop), move || ask(&root))
+        self.in_time(move || ask(&root))
+    }
+
+    fn in_time<T: Send + 'static>(&self, ask: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        within(self.engine.inner.config.patience(), Some(&self.shared.stop), ask)
     }
 
     /// Whether the root is there, or is a moment later: programs that replace directories take one away first. One that does

@@ -10,7 +10,7 @@ use super::parse::{Pattern, lines, pattern, until_nul};
 use super::screen::{Outline, Screen};
 use super::table::{Table, hash};
 use super::translate::expression;
-use super::{Case, Source};
+use super::{Case, Source, hash_parts};
 use xxhash_rust::xxh3::Xxh3Default;
 
 /// A larger file is taken to be empty, as git takes it.
@@ -165,10 +165,7 @@ impl RuleFile {
         let Source { kind, display, base } = &self.source;
         hasher.update(&[*kind as u8, u8::from(self.case == Case::Sensitive)]);
         let texts = self.rules.iter().map(|rule| &self.text[rule.text_start..rule.text_end]);
-        for part in [&display[..], base].into_iter().chain(texts) {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
+        hash_parts(hasher, [&display[..], base].into_iter().chain(texts));
         hasher.update(&u64::MAX.to_le_bytes());
     }
 

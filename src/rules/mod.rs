@@ -52,6 +52,15 @@ pub use hyperscan::{Database, DatabaseError, Scratch};
 pub use in_dir::InDir;
 pub use stack::{Match, Stack};
 pub use tracked::Tracked;
+use xxhash_rust::xxh3::Xxh3Default;
+
+/// Adds parts to a hash so that no others, cut in another way, give the same.
+pub(crate) fn hash_parts<'p>(hasher: &mut Xxh3Default, parts: impl IntoIterator<Item = &'p [u8]>) {
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+}
 
 /// Where rules come from, in ascending precedence: a match of a later kind overrides every earlier kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -48,7 +48,7 @@ impl Scanner<'_> {
         }
         let stand = job.above.stand && !changed && nested.is_none();
         let has_own = !files.is_empty() || nested.is_some();
-        let repository = nested.as_ref().or(job.above.repository.as_ref()).cloned();
+        let repository = nested.as_ref().or(job.above.repository.as_ref());
         // Where there is no git, nothing is tracked.
         let only_tracked = if nested.is_some() || repository.is_none() { Some(false) } else { job.only_tracked };
         if !has_own && job.above.serves(stand, only_tracked) {
@@ -56,6 +56,7 @@ impl Scanner<'_> {
         }
         let above = Some(Arc::clone(&job.above));
         let path = [&self.context.rule_prefix[..], &job.path].concat();
+        let repository = repository.cloned();
         let held = &self.context.held;
         let unread = has_own.then(|| Unread { dir: Arc::clone(dir), files, nested, _held: Arc::clone(held) });
         let rules = OnceLock::new();

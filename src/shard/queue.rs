@@ -69,10 +69,8 @@ impl Queue {
         let waits = state.waiting > 0;
         drop(state);
         // A call of the kernel for each directory is worth sparing.
-        match (waits, many) {
-            (false, _) => {}
-            (true, false) => self.work.notify_one(),
-            (true, true) => self.work.notify_all(),
+        if waits {
+            if many { self.work.notify_all() } else { self.work.notify_one() }
         }
     }
 

@@ -6,7 +6,7 @@ mod server;
 
 use leindex_engine::io::select;
 use leindex_engine::{BackendChoice, Engine, Outcome, Query, WatchEvent, WatchOptions};
-use leindex_fallback::{Fetch, Kind, Listing, WorkerOptions};
+use leindex_fallback::{Fetch, Kind, Listing, WorkerOptions, within};
 use server::{HANGING, Mounted, QUICK, REFUSED, content};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -182,9 +182,7 @@ fn a_watcher_goes_on_when_the_whole_tree_hangs() {
     wait_for(hangs);
     wait_for(hangs);
     watch.stopper().stop();
-    let (sender, ended) = std::sync::mpsc::channel();
-    std::thread::spawn(move || drop(sender.send(watch.wait().map_err(Box::new))));
-    ended.recv_timeout(Duration::from_secs(60)).expect("it cannot be stopped").unwrap();
+    within(Duration::from_secs(60), None, || watch.wait()).expect("it cannot be stopped").unwrap();
 }
 
 /// The time-out is far away, so what ends the run is the cancel. (How soon is printed, not tested.)
@@ -200,9 +198,7 @@ fn a_cancel_does_not_wait_for_what_hangs() {
         mounted.wait_until_it_hangs();
         let asked = Instant::now();
         run.canceller().cancel();
-        let (sender, ended) = std::sync::mpsc::channel();
-        std::thread::spawn(move || drop(sender.send(run.wait().map_err(Box::new))));
-        let report = ended.recv_timeout(Duration::from_secs(60)).expect("it waits for what hangs").unwrap();
+        let report = within(Duration::from_secs(60), None, || run.wait()).expect("it waits for what hangs").unwrap();
         eprintln!("{backend:?}: ended {:?} after the cancel", asked.elapsed());
         assert_eq!(report.outcome, Outcome::Cancelled, "{report:?}");
     }
